@@ -1,0 +1,1 @@
+"""Checkpoint to ONNX: the only room that knows PyTorch."""
