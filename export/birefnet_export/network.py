@@ -68,16 +68,17 @@ def reorder_patches(state: Mapping[str, Tensor], source: str, target: str) -> di
     The network with the result and ``patch_order=target`` answers as the original did under ``source``.
     """
     result = dict(state)
-    if source == target:
-        return result
     for level, grid in GRIDS.items():
         key = f"decoder.ipt_blk{level}.conv1.weight"
-        weight = state[key]
-        if target == "new":
-            tiles = weight.view(weight.shape[0], grid, grid, 3, 3, 3)
-            moved = tiles.permute(0, 3, 2, 1, 4, 5)
-        else:
-            tiles = weight.view(weight.shape[0], 3, grid, grid, 3, 3)
-            moved = tiles.permute(0, 3, 2, 1, 4, 5)
-        result[key] = moved.reshape(weight.shape).contiguous()
+        result[key] = reorder_weight(state[key], grid, source, target)
     return result
+
+
+def reorder_weight(weight: Tensor, grid: int, source: str, target: str) -> Tensor:
+    """One image-patch convolution [O, 3*grid**2, k, k] moved from one patch order to the other."""
+    if source == target:
+        return weight
+    axes = (3, grid, grid) if source == "new" else (grid, grid, 3)
+    # Both orders are each other's mirror: (colour, row, column) against (column, row, colour).
+    tiles = weight.view(weight.shape[0], *axes, *weight.shape[2:])
+    return tiles.permute(0, 3, 2, 1, 4, 5).reshape(weight.shape).contiguous()

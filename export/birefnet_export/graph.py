@@ -1,0 +1,83 @@
+"""The ONNX graph after the trace: cleaned, checked, given its outputs, written. The file that imports onnx."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import onnx
+
+from .errors import ExportError
+
+# Operators that a clean trace of a fixed-size network has no use for.
+LEFTOVERS = ("Identity", "Cast", "Shape", "ConstantOfShape", "Constant", "If", "Loop")
+# A protobuf message ends at 2 GiB; from 1.5 GB on the weights go into a file of their own.
+EXTERNAL_BYTES = 1_500_000_000
+LOGITS, ALPHA = "logits", "alpha"
+
+
+def clean(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """``model`` without traces of the machine that made it, in place; returns it.
+
+    Exporters note source paths and call stacks at every node. Raises ExportError when an operator is
+    left over that belongs to dynamic shapes, or a dimension is not static.
+    """
+    graph = model.graph
+    graph.name, graph.doc_string, model.doc_string = name, "", ""
+    model.producer_name, model.producer_version = "birefnet-export", ""
+    for item in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        del item.metadata_props[:]
+    for node in graph.node:
+        node.doc_string = ""
+    del graph.value_info[:]
+    _check(model)
+    return model
+
+
+def _check(model: onnx.ModelProto) -> None:
+    counts = operators(model)
+    found = [f"{counts[kind]} {kind}" for kind in LEFTOVERS if counts[kind]]
+    if found or model.functions:
+        extra = [f"function {function.name}" for function in model.functions]
+        raise ExportError(f"the traced graph is not clean: {', '.join(found + extra)} left over")
+    foreign = {node.domain for node in model.graph.node} - {""}
+    if foreign:
+        raise ExportError(f"the traced graph uses operators outside ONNX: {', '.join(foreign)}")
+    for value in (*model.graph.input, *model.graph.output):
+        if not all(dim.dim_value for dim in value.type.tensor_type.shape.dim):
+            raise ExportError(f"{value.name} of the traced graph has no static shape")
+
+
+def operators(model: onnx.ModelProto) -> Counter[str]:
+    """How often each operator occurs."""
+    return Counter(node.op_type for node in model.graph.node)
+
+
+def with_outputs(model: onnx.ModelProto, names: tuple[str, ...]) -> onnx.ModelProto:
+    """``model``, traced with the single output ``logits``, in place with the outputs ``names``.
+
+    ``names`` are of ``logits`` and ``alpha``; alpha is the sigmoid of the logits.
+    """
+    graph = model.graph
+    have = {value.name: value for value in graph.output}
+    if ALPHA in names and not any(ALPHA in node.output for node in graph.node):
+        graph.node.append(onnx.helper.make_node("Sigmoid", [LOGITS], [ALPHA], name=ALPHA))
+    some = next(iter(have.values()))
+    shape = [dim.dim_value for dim in some.type.tensor_type.shape.dim]
+    del graph.output[:]
+    for name in names:
+        graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+    return model
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Write ``model`` to ``path``; above EXTERNAL_BYTES its weights go to ``path`` + ``.data``."""
+    external = model.ByteSize() > EXTERNAL_BYTES
+    onnx.save_model(
+        model,
+        str(path),
+        save_as_external_data=external,
+        location=f"{path.name}.data",
+        size_threshold=1024,
+    )
+    onnx.checker.check_model(str(path))

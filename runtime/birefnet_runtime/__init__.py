@@ -1,0 +1,59 @@
+"""Image bytes to full-resolution cut-outs, without PyTorch.
+
+    from birefnet_runtime import Matting, Options
+
+    with Matting.open("nano") as matting:
+        matting.remove("photo.jpg").save("photo.png")
+
+Importing the package loads none of its libraries: each name is fetched when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from birefnet_runtime.cutout import Cutout
+    from birefnet_runtime.errors import (
+        BirefnetError,
+        ClosedError,
+        ContractError,
+        DecodeError,
+        DeviceError,
+        InputError,
+        ModelError,
+        OptionError,
+        OutputError,
+        TooLargeError,
+    )
+    from birefnet_runtime.matting import Matting
+    from birefnet_runtime.options import Options
+
+__all__ = [
+    "BirefnetError",
+    "ClosedError",
+    "ContractError",
+    "Cutout",
+    "DecodeError",
+    "DeviceError",
+    "InputError",
+    "Matting",
+    "ModelError",
+    "OptionError",
+    "Options",
+    "OutputError",
+    "TooLargeError",
+]
+
+_HOMES = {"Cutout": "cutout", "Matting": "matting", "Options": "options"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

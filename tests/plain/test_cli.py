@@ -1,0 +1,297 @@
+"""The command line: what it writes, says and ends with."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from birefnet_runtime import encode, progress
+from birefnet_runtime.__main__ import main
+from birefnet_runtime.errors import OutputError
+from birefnet_runtime.progress import Progress
+from helpers.pictures import decoded, disc, encoded, noise
+from helpers.tiny_onnx import write_mask_model
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encoded(disc(), "JPEG", quality=95))
+    return path
+
+
+def remove(tiny: Path, *arguments: object) -> int:
+    return main(["remove", *map(str, arguments), "--model", str(tiny), "--device", "cpu"])
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "birefnet_runtime", *map(str, arguments)]
+
+
+def test_one_picture(tiny: Path, photo: Path, capsys: Capture) -> None:
+    assert remove(tiny, photo) == 0
+    pixels = decoded((photo.parent / "photo.cutout.png").read_bytes())
+    assert pixels.shape == (48, 64, 4)
+    # The disc is kept, the dark ground is not.
+    assert pixels[24, 32, 3] > 250
+    assert pixels[0, 0].tolist() == [0, 0, 0, 0]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_mask_and_background(tiny: Path, photo: Path) -> None:
+    folder = photo.parent
+    assert remove(tiny, photo, "--mask") == 0
+    assert decoded((folder / "photo.mask.png").read_bytes()).shape == (48, 64)
+    assert remove(tiny, photo, "--background", "#ff0000", "-o", folder / "red.jpg") == 0
+    red = decoded((folder / "red.jpg").read_bytes())
+    # JPEG keeps a flat colour within a few levels.
+    assert np.abs(red[0, 0].astype(int) - (255, 0, 0)).max() < 5
+
+
+def test_auto_says_what_it_took(tiny: Path, photo: Path, capsys: Capture) -> None:
+    assert main(["remove", str(photo), "--model", str(tiny), "--threads", "1"]) == 0
+    assert capsys.readouterr().err.startswith("birefnet: tiny 32x32 on c")
+
+
+def test_several_pictures_and_bad_ones(tiny: Path, tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"{number}.png").write_bytes(encoded(noise(10, 10 + number)))
+    (folder / "3.png").write_bytes(b"not a picture")
+    out = tmp_path / "new" / "out"
+    missing = tmp_path / "missing.jpg"
+    assert remove(tiny, folder, missing, "-o", out) == 1
+    assert sorted(path.name for path in out.iterdir()) == [
+        f"{number}.cutout.png" for number in (0, 1, 2, 4)
+    ]
+    assert decoded((out / "4.cutout.png").read_bytes()).shape == (10, 14, 4)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(f"birefnet: {folder / '3.png'}: is none of JPEG")
+    assert lines[1] == f"birefnet: {missing}: no such file"
+    assert lines[2] == f"birefnet: 2 of 6 failed: {folder / '3.png'}, {missing}"
+    assert len(lines) == 3
+
+
+def test_a_folder_can_be_done_again(tiny: Path, photo: Path) -> None:
+    for _ in range(2):
+        assert remove(tiny, photo.parent) == 0
+        assert len(list(photo.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["-o", "out.jpg"], "transparency"),
+        (["-o", "photo.jpg"], "is a picture to be read"),
+        (["--background", "nope"], "is no colour"),
+        (["--background", "white", "--mask"], "no background"),
+        (["--max-pixels", "0"], "max_pixels"),
+        (["photo.jpg", "other/photo.png", "-o", "out/"], "would both be written"),
+    ],
+)
+def test_arguments_without_sense(
+    arguments: list[str],
+    text: str,
+    tiny: Path,
+    photo: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    before = photo.read_bytes()
+    assert remove(tiny, "photo.jpg", *arguments) == 2
+    error = capsys.readouterr().err
+    assert text in error
+    assert error.count("\n") == 1
+    assert photo.read_bytes() == before
+    assert [path.name for path in photo.parent.iterdir()] == ["photo.jpg"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["remove"], ["remove", "a", "--size", "0x1"], ["remove", "a", "--mean", "1,2"], ["nope"]],
+)
+def test_usage(arguments: list[str], capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: birefnet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--device", "tensorrt"], "TensorRT"),
+        (["--device", "nope"], "known devices"),
+        (["--model", "missing.onnx"], "no such model"),
+        (["--activation", "none"], "has a contract"),
+    ],
+)
+def test_what_is_not_there(
+    arguments: list[str], text: str, tiny: Path, photo: Path, capsys: Capture
+) -> None:
+    given = ["--model", str(tiny), *arguments]
+    assert main(["remove", str(photo), *given]) == 1
+    error = capsys.readouterr().err
+    assert text in error
+    assert error.count("\n") == 1
+
+
+def test_a_bare_onnx_file(photo: Path, capsys: Capture) -> None:
+    model = write_mask_model(photo.parent / "a.onnx", (1, 3, "h", "w"), ("x", "y"), sigmoid=False)
+    given = ["remove", str(photo), "--model", str(model), "--device", "cpu"]
+    assert main(given) == 1
+    assert "--size" in capsys.readouterr().err
+    assert main([*given, "--size", "32"]) == 1
+    assert "--activation" in capsys.readouterr().err
+    given += ["--size", "32x48", "--activation", "sigmoid", "--mean", ".5,.5,.5", "--std", "1,1,1"]
+    assert main(given) == 0
+    alpha = decoded((photo.parent / "photo.cutout.png").read_bytes())[..., 3].astype(int)
+    # sigmoid(4 * (220 / 255 - 0.5)) in the disc, sigmoid(4 * (20 / 255 - 0.5)) on the ground, of
+    # 255; JPEG costs a level or two.
+    assert alpha[24, 32] == pytest.approx(207, abs=3)
+    assert alpha[0, 0] == pytest.approx(40, abs=3)
+
+
+def test_a_failure_while_writing_leaves_no_file(
+    tiny: Path, photo: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Path, target: object) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    assert remove(tiny, photo) == 1
+    assert "cannot be written: No space left on device" in capsys.readouterr().err
+    assert [path.name for path in photo.parent.iterdir()] == ["photo.jpg"]
+
+
+def test_a_failure_while_encoding_leaves_no_file(
+    tiny: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise OutputError("half-way")
+
+    monkeypatch.setattr(encode, "to_png", fail)
+    assert remove(tiny, photo) == 1
+    assert [path.name for path in photo.parent.iterdir()] == ["photo.jpg"]
+
+
+# --- as a process
+
+
+def test_stdin_to_stdout(tiny: Path) -> None:
+    done = subprocess.run(
+        command("remove", "-", "--model", tiny),
+        input=encoded(disc()),
+        capture_output=True,
+        check=True,
+    )
+    assert decoded(done.stdout).shape == (48, 64, 4)
+    assert done.stderr.decode() == "birefnet: tiny 32x32 on cpu\n"
+
+
+def test_bad_stdin(tiny: Path) -> None:
+    arguments = command("remove", "-", "-o", "-", "--model", tiny, "--device", "cpu")
+    done = subprocess.run(arguments, input=b"", capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"birefnet: stdin: is empty\n"
+
+
+def test_a_damaged_picture_is_one_line(tiny: Path, tmp_path: Path) -> None:
+    # Of these Pillow would warn in several lines.
+    data = encoded(disc(), "TIFF", compression="tiff_lzw")
+    names = [f"{share}.tif" for share in (2, 5, 9)]
+    for name in names:
+        (tmp_path / name).write_bytes(data[: len(data) * int(name[0]) // 10])
+    paths = [tmp_path / name for name in names]
+    arguments = command("remove", *paths, "--model", tiny, "--device", "cpu")
+    done = subprocess.run(arguments, capture_output=True, check=False)
+    lines = done.stderr.decode().splitlines()
+    assert done.returncode == 1
+    assert len(lines) == 4
+    assert all(f"{path}: is" in line for path, line in zip(paths, lines, strict=False))
+
+
+def test_version_does_not_load_the_libraries() -> None:
+    code = (
+        "import sys, birefnet_runtime.__main__ as m\n"
+        "try: m.main(['--version'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'cv2', 'numpy', 'PIL', 'onnxruntime', 'torch'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout.startswith(b"birefnet-trt ")
+
+
+def test_ctrl_c(tiny: Path) -> None:
+    with subprocess.Popen(
+        command("remove", "-", "--model", tiny),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        # The line about the device comes when the model is loaded; then stdin is waited for.
+        process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert rest == b""
+
+
+def test_a_reader_that_goes_away(tiny: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(encoded(noise(400, 400)))
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        command("remove", picture, "-o", "-", "--model", tiny, "--device", "cpu"),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+# --- progress
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_bar() -> None:
+    stream = Terminal()
+    bar = Progress(2, stream)
+    bar.step()
+    bar.say("a.png: bad")
+    bar.step()
+    bar.clear()
+    drawn = stream.getvalue().split(progress._CLEAR_LINE)
+    half, full = "#" * 15 + "." * 15, "#" * 30
+    assert drawn == ["", f"[{half}] 1/2", "a.png: bad\n", f"[{half}] 1/2", f"[{full}] 2/2", ""]
+
+
+def test_no_bar_for_one_picture_or_a_file() -> None:
+    for bar, stream in (
+        (Progress(1, Terminal()), Terminal()),
+        (Progress(9, s := io.StringIO()), s),
+    ):
+        bar.step()
+        bar.clear()
+        assert stream.getvalue() == ""
