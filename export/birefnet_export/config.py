@@ -1,4 +1,4 @@
-"""What shape a BiRefNet has: the numbers that its weights imply, and how to read them off the weights."""
+"""What shape a BiRefNet has, and how to read it off the shapes of its weights."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class NetworkConfig:
     """Widths and depths of one BiRefNet.
 
     ``embed`` is the channel count of Swin's first stage, doubled by each later one; ``heads`` must
-    divide each stage's channels. ``width`` is the inner width of the decoder blocks, ``aspp`` that of
-    the branches of the deformable pyramid with ``kernels`` (after its first, 1x1, branch), ``ipt`` that
-    of the image-patch blocks, ``gradient`` that of the gradient attention. The defaults are those of
-    every released checkpoint. ``patch_order`` says in which channel order the image patches enter:
-    ``new`` (official code since 2024-11-05) or ``legacy`` (before it, and RMBG-2.0); the weights have
-    the same keys and shapes in both, and give different answers.
+    divide each stage's channels. ``width`` is the inner width of the decoder blocks, ``aspp`` that
+    of the branches of the deformable pyramid with ``kernels`` (after its first, 1x1, branch),
+    ``ipt`` that of the image-patch blocks, ``gradient`` that of the gradient attention. The
+    defaults are those of every released checkpoint. ``patch_order`` says in which channel order the
+    image patches enter: ``new`` (official code since 2024-11-05) or ``legacy`` (before it, and
+    RMBG-2.0); the weights have the same keys and shapes in both, and give different answers.
     """
 
     embed: int
@@ -46,9 +46,13 @@ class NetworkConfig:
         if len(self.depths) != 4 or len(self.heads) != 4:
             raise ValueError("a BiRefNet backbone has four stages: give four depths and four heads")
         if any(channels % heads for channels, heads in zip(self.channels, self.heads, strict=True)):
-            raise ValueError(f"heads {self.heads} do not divide the stages' channels {self.channels}")
+            raise ValueError(
+                f"heads {self.heads} do not divide the stages' channels {self.channels}"
+            )
         if self.embed % 4:
-            raise ValueError(f"embed {self.embed} is not a multiple of 4, as the image-patch blocks need")
+            raise ValueError(
+                f"embed {self.embed} is not a multiple of 4, as the image-patch blocks need"
+            )
         if self.patch_order not in ("new", "legacy"):
             raise ValueError(f"patch_order is 'new' or 'legacy', not {self.patch_order!r}")
 
@@ -76,12 +80,15 @@ def infer(shapes: Shapes, patch_order: str) -> NetworkConfig:
         return _infer(shapes, patch_order)
     except (KeyError, IndexError) as error:
         raise CheckpointError(
-            f"no {error.args[0]} among the {len(shapes)} tensors: this is not the checkpoint of a "
-            "BiRefNet with a Swin backbone (other networks, PVT backbones and BiRefNet files from "
-            "before May 2024 are not supported)"
+            "this is not the checkpoint of a BiRefNet with a Swin backbone (other networks, PVT "
+            "backbones and BiRefNet files from before May 2024 are not supported): "
+            f"missing {error.args[0]}; found {', '.join(list(shapes)[:5]) or 'no tensor'}"
+            f"{', ...' if len(shapes) > 5 else ''} ({len(shapes)} tensors)"
         ) from None
     except ValueError as error:
-        raise CheckpointError(f"the tensors fit no BiRefNet with a Swin backbone: {error}") from error
+        raise CheckpointError(
+            f"the tensors fit no BiRefNet with a Swin backbone: {error}"
+        ) from error
 
 
 def _infer(shapes: Shapes, patch_order: str) -> NetworkConfig:
@@ -93,7 +100,9 @@ def _infer(shapes: Shapes, patch_order: str) -> NetworkConfig:
     kernel = aspp + "aspp_deforms.{}.atrous_conv.regular_conv.weight"
     return NetworkConfig(
         embed=embed,
-        depths=tuple(_count(shapes, rf"bb\.layers\.{s}\.blocks\.(\d+)\.norm1\.weight") for s in range(4)),
+        depths=tuple(
+            _count(shapes, rf"bb\.layers\.{s}\.blocks\.(\d+)\.norm1\.weight") for s in range(4)
+        ),
         heads=tuple(table[1] for table in tables),
         window=(math.isqrt(tables[0][0]) + 1) // 2,
         mlp_ratio=shapes["bb.layers.0.blocks.0.mlp.fc1.weight"][0] // embed,

@@ -2,7 +2,8 @@
 
 Standard library and Python 3.10 only: the runtime imports this file.
 
-The runtime reads ``contract.json`` and repeats none of its constants. Everything here is data, not policy.
+The runtime reads ``contract.json`` and repeats none of its constants. Everything here is data, not
+policy.
 
     BirefnetError                 root of every exception that this project raises on purpose
     └── ContractError             a contract that is missing, unreadable or contradicts its files
@@ -45,8 +46,8 @@ class Contract:
     """Everything that the runtime must know about one ONNX model.
 
     ``height`` and ``width`` are pixels of the model's input, ``batch`` its fixed leading dimension.
-    ``mean`` and ``std`` apply to RGB pixels in 0..1. ``activation`` is what is still to be applied to
-    the output: ``none`` when it is alpha in 0..1 already, ``sigmoid`` when it is logits.
+    ``mean`` and ``std`` apply to RGB pixels in 0..1. ``activation`` is what is still to be applied
+    to the output: ``none`` when it is alpha in 0..1 already, ``sigmoid`` when it is logits.
     ``files`` maps a file name in the model folder to its sha256. ``parity`` holds the figures that
     export measured, ``checkpoint`` the name and sha256 of the weights.
     """
@@ -76,7 +77,7 @@ class Contract:
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ContractError(
-                f"contract schema {self.schema} is not {SCHEMA}: export the model again with this version"
+                f"contract schema {self.schema} is not {SCHEMA}: export the model again"
             )
         for name in ("height", "width", "batch"):
             value = getattr(self, name)
@@ -85,7 +86,7 @@ class Contract:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ContractError(
-                    f"contract {name} is {getattr(self, name)!r}; known values: {', '.join(allowed)}"
+                    f"contract {name} is {getattr(self, name)!r}; known: {', '.join(allowed)}"
                 )
         for name in ("mean", "std"):
             _check_triple(name, getattr(self, name))
@@ -132,7 +133,9 @@ def read(path: Path) -> Contract:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ContractError(f"{file} is missing: is {file.parent} a folder that birefnet-export wrote?") from None
+        raise ContractError(
+            f"{file} is missing: is {file.parent} a folder that birefnet-export wrote?"
+        ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ContractError(f"{file} is not readable as JSON: {error}") from error
     return parse(data, str(file))
@@ -168,7 +171,9 @@ def verify(contract: Contract, folder: Path, name: str = ONNX_NAME) -> Path:
     if expected is None:
         raise ContractError(f"{folder / FILE_NAME} lists no {name}: export that target first")
     if not path.is_file():
-        raise ContractError(f"{path} is missing although {FILE_NAME} lists it: export the model again")
+        raise ContractError(
+            f"{path} is missing although {FILE_NAME} lists it: export the model again"
+        )
     found = sha256(path)
     if found != expected:
         raise ContractError(
@@ -188,7 +193,7 @@ def sha256(path: Path) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to a temporary file beside ``path`` and rename it, so that no reader sees half."""
+    """Write ``data`` to a temporary file beside ``path`` and rename it: no reader sees half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch.nn import functional as F
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .config import GRIDS, NetworkConfig
 from .deform import deform_conv2d
@@ -26,8 +27,8 @@ class DeformableConv(nn.Module):
         self.regular_conv = nn.Conv2d(channels, out, kernel, padding=padding, bias=False)
         # DCNv2 (Zhu et al. 2019, section 3.2) starts as a plain convolution.
         for conv in (self.offset_conv, self.modulator_conv):
-            nn.init.zeros_(conv.weight)
-            nn.init.zeros_(conv.bias)
+            for parameter in conv.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         mask = 2 * torch.sigmoid(self.modulator_conv(x))
@@ -70,7 +71,7 @@ class AsppDeformable(nn.Module):
 
 
 class BasicDecBlk(nn.Module):
-    """3x3 to the inner width, deformable pyramid, 3x3 to the outer width; no activation at the end."""
+    """3x3 to the inner width, deformable pyramid, 3x3 to the outer width, no last activation."""
 
     def __init__(self, config: NetworkConfig, channels: int, out: int) -> None:
         super().__init__()
@@ -159,11 +160,14 @@ class Decoder(nn.Module):
     def forward(self, image: Tensor, x: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Logits [B,1,H,W] and the side logits of levels 4, 3, 2 (strides 32, 16, 8).
 
-        ``image`` [B,3,H,W] is the normalised input, ``x`` the four fused maps, the last one squeezed.
+        ``image`` [B,3,H,W] is the normalised input, ``x`` the four fused maps, the last one
+        squeezed.
         """
         p, sides = x[3], []
         for level in (4, 3, 2):
-            p = self.part("decoder_block", level)(torch.cat((p, self.patches(image, p, level + 1)), 1))
+            p = self.part("decoder_block", level)(
+                torch.cat((p, self.patches(image, p, level + 1)), 1)
+            )
             sides.append(self.part("conv_ms_spvn_", level)(p))
             gradient = self.part("gdt_convs_", level)(p)
             p = p * torch.sigmoid(self.part("gdt_convs_attn_", level)(gradient))
@@ -182,15 +186,16 @@ class Decoder(nn.Module):
 
 
 def up(x: Tensor, like: Tensor) -> Tensor:
-    """Bilinear resize of ``x`` to the height and width of ``like``, corners aligned, no antialias."""
+    """Bilinear resize of ``x`` to the size of ``like``, corners aligned, no antialias."""
     size = (like.shape[2], like.shape[3])
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
 def image_patches(image: Tensor, grid: int, order: str) -> Tensor:
-    """``grid`` x ``grid`` contiguous tiles of [B,3,H,W] stacked as channels: [B,3*grid**2,H/grid,W/grid].
+    """``grid`` x ``grid`` contiguous tiles of [B,3,H,W] as channels: [B,3*grid**2,H/grid,W/grid].
 
-    Channel of tile (i, j) and colour c: ``new`` c*grid**2 + i*grid + j; ``legacy`` (j*grid + i)*3 + c.
+    Channel of tile (i, j) and colour c: ``new`` c*grid**2 + i*grid + j; ``legacy`` (j*grid + i)*3 +
+    c.
     """
     batch, colours, height, width = image.shape
     tiles = image.view(batch, colours, grid, height // grid, grid, width // grid)

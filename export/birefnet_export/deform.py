@@ -1,17 +1,18 @@
-"""Deformable convolution (DCNv2) in plain PyTorch: stride 1, one group, one offset group, no dilation.
+"""Deformable convolution (DCNv2) in plain PyTorch: stride 1, one group, no dilation.
 
 The arithmetic is torchvision.ops.deform_conv2d's: bilinear samples in pixel coordinates, neighbours
-outside the map count as 0, even offset channels are vertical. Two forms with the same result: without
-gradients each sample is a bag of four weighted rows (``embedding_bag``), then one matrix product; with
-gradients a sum over taps of ``grid_sample``. Measured on two cores for 64 channels at 256x256 and kernel
-7: 1.25 s against 6.7 s forward; the backward pass of the bags is the slower one.
+outside the map count as 0, even offset channels are vertical. Two forms with the same result:
+without gradients each sample is a bag of four weighted rows (``embedding_bag``), then one matrix
+product; with gradients a sum over taps of ``grid_sample``. Measured on two cores for 64 channels at
+256x256 and kernel 7: 1.25 s against 6.7 s forward; the backward pass of the bags is the slower one.
 """
 
 from __future__ import annotations
 
+from torch.nn import functional as F
+
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 # Samples times channels gathered at once: 2**24 float32 are 64 MiB, whatever the picture's size.
 GATHER = 1 << 24
@@ -20,8 +21,9 @@ GATHER = 1 << 24
 def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     """Deformable convolution with "same" padding and no bias.
 
-    ``x`` [B,C,H,W]; ``offset`` [B,2*k*k,H,W] in pixels, (vertical, horizontal) per tap, taps row-major;
-    ``mask`` [B,k*k,H,W]; ``weight`` [O,C,k,k], k odd. Returns [B,O,H,W], dtype and device of ``x``.
+    ``x`` [B,C,H,W]; ``offset`` [B,2*k*k,H,W] in pixels, (vertical, horizontal) per tap, taps row-
+    major; ``mask`` [B,k*k,H,W]; ``weight`` [O,C,k,k], k odd. Returns [B,O,H,W], dtype and device of
+    ``x``.
     """
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, offset, mask, weight)):
         return _by_taps(x, offset, mask, weight)
@@ -80,7 +82,7 @@ def _neighbours(y: Tensor, x: Tensor, height: int, width: int) -> tuple[Tensor, 
 
 
 def _by_taps(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-    """The differentiable form: the sum over taps of (sampled map times mask) through a 1x1 product."""
+    """The differentiable form: per tap, the sampled map times its mask through a 1x1 product."""
     batch, _, height, width = x.shape
     rows, columns = _taps(mask.shape[1], x)
     line = torch.arange(height, dtype=x.dtype, device=x.device)[:, None]
@@ -97,7 +99,7 @@ def _by_taps(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
 
 
 def _unit(pixel: Tensor, size: int) -> Tensor:
-    """Pixel coordinates as grid_sample's -1..1 with align_corners, which a side of one pixel lacks."""
+    """Pixels as grid_sample's -1..1 with align_corners, which a side of one pixel lacks."""
     if size < 2:
         raise ValueError("training needs maps of at least 2x2: use pictures of 64x64 or more")
     return pixel * (2.0 / (size - 1)) - 1.0

@@ -1,11 +1,11 @@
 """The export room's exceptions.
 
-    BirefnetError                 root, from contract.py
-    ├── ContractError
-    └── ExportError               anything that stops an export
-        ├── CheckpointError       weights that are missing, unreadable, foreign or incomplete
-        ├── SizeError             an input size that the network cannot take
-        └── ParityError           ONNX Runtime and PyTorch disagree beyond the gate
+BirefnetError                 root, from contract.py
+├── ContractError
+└── ExportError               anything that stops an export
+    ├── CheckpointError       weights that are missing, unreadable, foreign or incomplete
+    ├── SizeError             an input size that the network cannot take
+    └── ParityError           ONNX Runtime and PyTorch disagree beyond the gate
 """
 
 from __future__ import annotations

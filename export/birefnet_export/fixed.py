@@ -2,14 +2,18 @@
 windows cut by one constant gather, deformable convolutions as one operator each.
 
 The answer is ``BiRefNet``'s up to rounding. Nothing here is trained; weights are taken over from a
-``BiRefNet`` in eval mode, and image patches always enter in the new order (legacy weights are permuted).
+``BiRefNet`` in eval mode, and image patches always enter in the new order (legacy weights are
+permuted).
 """
 
 from __future__ import annotations
 
+from typing import cast
+
+from torch.nn import functional as F
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from . import swin
 from .config import GRIDS
@@ -61,7 +65,7 @@ class FixedBlock(nn.Module):
         v = self._heads(self.v(windows)).transpose(1, 2)
         scores = q @ k + self.bias
         if self.shift:
-            scores = (scores.unflatten(0, (batch, -1)) + mask).flatten(0, 1) if batch > 1 else scores + mask
+            scores = add_by_window(scores, mask, batch)
         out = (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, -1, channels)
         return grid.join(self.proj(out), self.shift > 0)
 
@@ -69,8 +73,15 @@ class FixedBlock(nn.Module):
         return x.view(x.shape[0], x.shape[1], self.heads, -1)
 
 
+def add_by_window(scores: Tensor, mask: Tensor, batch: int) -> Tensor:
+    """Scores [B*nW,heads,N,N] plus a mask [nW,1,N,N]; without a reshape for one picture."""
+    if batch == 1:
+        return scores + mask
+    return (scores.view(batch, -1, *scores.shape[1:]) + mask).view(scores.shape)
+
+
 class Grid(nn.Module):
-    """The window geometry of one stage at one size: constant indices and masks, shared by its blocks."""
+    """The windows of one stage at one size: constant indices and masks, shared by its blocks."""
 
     plain: Tensor
     plain_back: Tensor
@@ -119,9 +130,10 @@ class FixedSwin(nn.Module):
         self.embed = Affine.of(net.patch_embed.proj).conv(stride=4)
         self.embed_norm = net.patch_embed.norm
         self.stages = nn.ModuleList(
-            nn.ModuleList(FixedBlock(block) for block in stage.blocks) for stage in net.layers
+            nn.ModuleList(FixedBlock(cast(swin.SwinBlock, block)) for block in stage.blocks)
+            for stage in net.stages()
         )
-        merges = [stage.downsample for stage in net.layers if stage.downsample is not None]
+        merges = [stage.downsample for stage in net.stages() if stage.downsample is not None]
         self.merge_norms = nn.ModuleList(merge.norm for merge in merges)
         self.reductions = nn.ModuleList(Affine.of(merge.reduction).dense() for merge in merges)
         self.norms = nn.ModuleList(net.get_submodule(f"norm{stage}") for stage in range(4))
@@ -130,13 +142,14 @@ class FixedSwin(nn.Module):
         x = self.embed_norm(self.embed(x).flatten(2).transpose(1, 2))
         maps = []
         for stage, blocks in enumerate(self.stages):
-            grid = grids[stage]
+            grid = cast(Grid, grids[stage])
             mask = grid.mask()
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 x = block(x, grid, mask)
-            maps.append(self.norms[stage](x).transpose(1, 2).unflatten(2, grid.size))
+            normed = self.norms[stage](x).transpose(1, 2)
+            maps.append(normed.reshape(*normed.shape[:2], *grid.size))
             if stage < 3:
-                quads = merge_neighbours(x.unflatten(1, grid.size))
+                quads = merge_neighbours(x.view(len(x), *grid.size, -1))
                 x = self.reductions[stage](self.merge_norms[stage](quads))
         return maps
 
@@ -162,7 +175,8 @@ class FixedBranch(nn.Module):
 class FixedDecBlk(nn.Module):
     """A decoder block whose pyramid's 1x1 is split by branch, so that nothing is concatenated.
 
-    ``last`` [P,O,1,1], where given, is a bias-free 1x1 that follows and is folded into ``conv_out``.
+    ``last`` [P,O,1,1], where given, is a bias-free 1x1 that follows and is folded into
+    ``conv_out``.
     """
 
     def __init__(self, block: BasicDecBlk, last: Tensor | None = None) -> None:
@@ -213,7 +227,7 @@ class FixedLateral(nn.Module):
 
 
 class FixedPatches(nn.Module):
-    """The image-patch block of levels 5 to 2, its tiles in the new order whatever the weights' is."""
+    """The image-patch block of levels 5 to 2, tiles in the new order whatever the weights' is."""
 
     def __init__(self, decoder: Decoder, level: int) -> None:
         super().__init__()
@@ -266,14 +280,15 @@ class FixedHead(nn.Module):
 
     def forward(self, p: Tensor, image: Tensor) -> Tensor:
         p = self.block(torch.cat((p, self.patches(image)), 1))
-        return resize(p, image) + self.image2(self.image1(image))
+        out: Tensor = resize(p, image) + self.image2(self.image1(image))
+        return out
 
 
 class FixedBiRefNet(nn.Module):
     """``BiRefNet`` at one ``size`` (height, width).
 
-    Takes [B,3,height,width] float32, gives logits [B,1,height,width]. Shares the LayerNorm weights with
-    ``net``; everything else is a copy.
+    Takes [B,3,height,width] float32, gives logits [B,1,height,width]. Shares the LayerNorm weights
+    with ``net``; everything else is a copy.
     """
 
     def __init__(self, net: BiRefNet, height: int, width: int) -> None:
@@ -310,7 +325,7 @@ def resize(x: Tensor, like: Tensor) -> Tensor:
 
 
 def merge_neighbours(x: Tensor) -> Tensor:
-    """``swin.merge_neighbours`` of [B,H,W,C] as one transpose, tokens out: [B,ceil(H/2)*ceil(W/2),4C]."""
+    """``swin.merge_neighbours`` of [B,H,W,C] as one transpose; tokens out, [B,H/2*W/2,4C]."""
     batch, height, width, channels = x.shape
     if height % 2 or width % 2:
         x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
@@ -329,7 +344,7 @@ def _grids(height: int, width: int, window: int) -> nn.ModuleList:
 def _window_indices(
     size: tuple[int, int], padded: tuple[int, int], window: int, shift: int
 ) -> tuple[Tensor, Tensor]:
-    """Where each window token comes from (size H*W = the zero token), and each map token's place."""
+    """Where each window token comes from (H*W is the zero token), and each map token's place."""
     height, width = size
     pixel = torch.full(padded, height * width)
     pixel[:height, :width] = torch.arange(height * width).view(height, width)

@@ -1,4 +1,4 @@
-"""The ONNX graph after the trace: cleaned, checked, given its outputs, written. The file that imports onnx."""
+"""The ONNX graph after the trace: cleaned, checked, given its outputs, written."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LOGITS, ALPHA = "logits", "alpha"
 def clean(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """``model`` without traces of the machine that made it, in place; returns it.
 
-    Exporters note source paths and call stacks at every node. Raises ExportError when an operator is
-    left over that belongs to dynamic shapes, or a dimension is not static.
+    Exporters note source paths and call stacks at every node. Raises ExportError when an operator
+    is left over that belongs to dynamic shapes, or a dimension is not static.
     """
     graph = model.graph
     graph.name, graph.doc_string, model.doc_string = name, "", ""

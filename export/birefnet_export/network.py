@@ -1,8 +1,8 @@
 """BiRefNet: one Swin backbone run on the picture and on its half, a squeeze, a decoder.
 
-Zheng et al., Bilateral Reference for High-Resolution Dichotomous Image Segmentation (2024); arithmetic
-and state_dict keys of ZhengPeng7/BiRefNet (MIT), eval mode. ``nn.BatchNorm2d`` and ``nn.LayerNorm`` keep
-PyTorch's eps of 1e-5, which is the official one.
+Zheng et al., Bilateral Reference for High-Resolution Dichotomous Image Segmentation (2024);
+arithmetic and state_dict keys of ZhengPeng7/BiRefNet (MIT), eval mode. ``nn.BatchNorm2d`` and
+``nn.LayerNorm`` keep PyTorch's eps of 1e-5, which is the official one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .swin import Swin
 
 
 class BiRefNet(nn.Module):
-    """The network. Attributes ``bb``, ``squeeze_module`` and ``decoder`` are the official key prefixes."""
+    """The network; ``bb``, ``squeeze_module`` and ``decoder`` are the official key prefixes."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -52,10 +52,12 @@ class BiRefNet(nn.Module):
 
 
 def check_size(height: int, width: int) -> None:
-    """Raise SizeError unless both sides are positive multiples of 32; the text names the nearest."""
+    """Raise SizeError unless both are positive multiples of 32; the text names the nearest."""
     bad = [side for side in (height, width) if side < STRIDE or side % STRIDE]
     if bad:
-        near = " x ".join(str(max(STRIDE, round(side / STRIDE) * STRIDE)) for side in (height, width))
+        near = " x ".join(
+            str(max(STRIDE, round(side / STRIDE) * STRIDE)) for side in (height, width)
+        )
         raise SizeError(
             f"BiRefNet cannot take {height} x {width} (height x width): both must be multiples of "
             f"{STRIDE}; the nearest legal size is {near}"
@@ -63,9 +65,10 @@ def check_size(height: int, width: int) -> None:
 
 
 def reorder_patches(state: Mapping[str, Tensor], source: str, target: str) -> dict[str, Tensor]:
-    """``state`` with the image-patch weights permuted from one patch order to the other, a new dict.
+    """A new dict: ``state`` with the image-patch weights moved from one patch order to the other.
 
-    The network with the result and ``patch_order=target`` answers as the original did under ``source``.
+    The network with the result and ``patch_order=target`` answers as the original did under
+    ``source``.
     """
     result = dict(state)
     for level, grid in GRIDS.items():

@@ -41,7 +41,8 @@ class Affine:
 
 
 class Dense(nn.Module):
-    """``x @ weight + bias`` with ``weight`` [in, out]: one constant in a trace, shared by both passes.
+    """``x @ weight + bias`` with ``weight`` [in, out]: one constant in a trace, shared by both
+    passes.
 
     nn.Linear stores the transpose, which every use in a trace would fold into a copy of its own.
     """
@@ -82,8 +83,8 @@ def taps_first(first: Affine, second: Affine) -> tuple[Affine, Tensor]:
     """Two 3x3 convolutions, C -> O -> 1 with nothing between, without the O-channel map.
 
     Returns a convolution C -> 9 and the fixed weight [1,9,3,3] that follows it (its bias is
-    ``second.bias``): map t is what tap t of the second convolution would read, already summed over O,
-    so zero padding between the two stays exact. 64 -> 9 channels at full resolution in BiRefNet.
+    ``second.bias``): map t is what tap t of the second convolution would read, already summed over
+    O, so zero padding between the two stays exact. 64 -> 9 channels at full resolution in BiRefNet.
     """
     taps = second.weight[0].flatten(1).T[:, :, None, None]
     gather = torch.eye(9, dtype=second.weight.dtype).view(1, 9, 3, 3)
@@ -98,7 +99,7 @@ def merge(*layers: Affine) -> Affine:
 def split_qkv(qkv: Affine, heads: int) -> tuple[Affine, Affine, Affine]:
     """The q, k and v layers of one attention; q carries the factor 1/sqrt(channels per head)."""
     channels = qkv.weight.shape[1]
-    weights, biases = qkv.weight.split(channels), qkv.bias.split(channels)
+    weights, biases = torch.split(qkv.weight, channels), torch.split(qkv.bias, channels)
     scale = (channels // heads) ** -0.5
     parts = [Affine(w, b) for w, b in zip(weights, biases, strict=True)]
     return Affine(parts[0].weight * scale, parts[0].bias * scale), parts[1], parts[2]

@@ -6,9 +6,12 @@ shifted, even where one window covers the map, and padding tokens are not masked
 
 from __future__ import annotations
 
+from typing import cast
+
+from torch.nn import functional as F
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .config import NetworkConfig
 
@@ -47,7 +50,9 @@ class WindowAttention(nn.Module):
         return table.view(size, size, self.heads).permute(2, 0, 1)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """``x`` [B*nW, N, C], ``mask`` [nW, N, N] of 0 and -inf or None; returns the shape of ``x``."""
+        """``x`` [B*nW, N, C], ``mask`` [nW, N, N] of 0 and -inf or None; returns the shape of
+        ``x``.
+        """
         windows, size, channels = x.shape
         q, k, v = self.qkv(x).view(windows, size, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         bias = self.bias()[None]
@@ -76,7 +81,9 @@ class SwinBlock(nn.Module):
         return out
 
     def attend(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Attention of the normalised map ``x`` [B,H,W,C]; zero padding after the norm, to the right."""
+        """Attention of the normalised map ``x`` [B,H,W,C]; zero padding after the norm, to the
+        right.
+        """
         height, width = x.shape[1:3]
         x = pad_to_windows(x, self.window)
         padded = (x.shape[1], x.shape[2])
@@ -90,7 +97,7 @@ class SwinBlock(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Halve the map: 2x2 neighbours side by side as channels, LayerNorm, linear to twice the width."""
+    """Halve the map: 2x2 neighbours as channels, LayerNorm, linear to twice the width."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -111,7 +118,9 @@ class Stage(nn.Module):
         channels, window = config.channels[stage], config.window
         self.window = window
         self.blocks = nn.ModuleList(
-            SwinBlock(channels, config.heads[stage], window, index % 2 * (window // 2), config.mlp_ratio)
+            SwinBlock(
+                channels, config.heads[stage], window, index % 2 * (window // 2), config.mlp_ratio
+            )
             for index in range(config.depths[stage])
         )
         self.downsample = PatchMerging(channels) if stage < 3 else None
@@ -149,11 +158,15 @@ class Swin(nn.Module):
         for stage, channels in enumerate(config.channels):
             self.add_module(f"norm{stage}", nn.LayerNorm(channels))
 
+    def stages(self) -> list[Stage]:
+        """``layers``, typed."""
+        return [cast(Stage, stage) for stage in self.layers]
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """[B,3,H,W] to four maps [B,Ci,Hi,Wi] at strides 4, 8, 16, 32, each normalised."""
         x = self.patch_embed(x)
         maps = []
-        for index, stage in enumerate(self.layers):
+        for index, stage in enumerate(self.stages()):
             x = stage(x)
             maps.append(self.get_submodule(f"norm{index}")(x).permute(0, 3, 1, 2))
             if stage.downsample is not None:
@@ -171,13 +184,15 @@ def relative_position_index(window: int) -> Tensor:
 
 
 def bands(size: int, window: int) -> Tensor:
-    """Band number 0, 1 or 2 of each of ``size`` rolled positions: tokens of two bands are strangers."""
+    """Band number 0, 1 or 2 of each of ``size`` rolled positions: tokens of two bands are
+    strangers.
+    """
     position = torch.arange(size)
     return (position >= size - window).long() + (position >= size - window // 2).long()
 
 
 def shift_mask(height: int, width: int, window: int) -> Tensor:
-    """What shifted blocks add to the scores: float32 [nW, N, N], 0 within a region and -inf across."""
+    """What shifted blocks add to the scores: float32 [nW, N, N], -inf across regions, else 0."""
     region = bands(height, window)[:, None] * 3 + bands(width, window)[None]
     flat = to_windows(region[None, :, :, None], window)[..., 0]
     return torch.zeros(1).masked_fill(flat[:, :, None] != flat[:, None], float("-inf"))
@@ -203,7 +218,7 @@ def from_windows(x: Tensor, window: int, size: tuple[int, int]) -> Tensor:
 
 
 def merge_neighbours(x: Tensor) -> Tensor:
-    """[B,H,W,C] to [B,ceil(H/2),ceil(W/2),4C]: (even, even), (odd row), (odd column), (odd, odd)."""
+    """[B,H,W,C] to [B,ceil(H/2),ceil(W/2),4C]: even, odd row, odd column, both odd."""
     x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
     parts = (x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2])
     return torch.cat(parts, -1)

@@ -1,4 +1,4 @@
-"""PyTorch module to ONNX graph by torch's exporter, deformable convolutions as native DeformConv."""
+"""PyTorch module to ONNX graph by torch's exporter, with native DeformConv nodes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import onnx
-import torch
 from onnxscript import opset22 as op
+
+import torch
 
 from . import graph
 from .fixed import FixedBiRefNet
@@ -20,7 +21,7 @@ OPSET = 22
 
 
 def to_onnx(network: FixedBiRefNet, batch: int, name: str) -> onnx.ModelProto:
-    """The clean graph of ``network``: ``image`` [batch,3,H,W] to ``logits`` [batch,1,H,W], float32."""
+    """The clean graph of ``network``: ``image`` [batch,3,H,W] to ``logits`` [batch,1,H,W]."""
     example = torch.zeros(batch, 3, *network.size)
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(

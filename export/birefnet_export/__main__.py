@@ -1,0 +1,99 @@
+"""``birefnet-export WEIGHTS OUT``: checkpoint to model folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import zoo
+from .contract import BirefnetError, Contract
+
+EPILOG = f"""WEIGHTS is a Hugging Face id such as {zoo.DEFAULT}, a folder with model.safetensors, a
+.safetensors file, or a .pth file (read without executing it). OUT is the model folder to write."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's parser."""
+    p = argparse.ArgumentParser("birefnet-export", description=__doc__, epilog=EPILOG)
+    p.add_argument("weights", metavar="WEIGHTS")
+    p.add_argument("out", metavar="OUT", type=Path)
+    p.add_argument("--size", type=parse_size, help="1024 or HxW; default: the checkpoint's own")
+    p.add_argument("--batch", type=int, default=1, help="pictures per run, fixed in the file")
+    p.add_argument("--patch-order", choices=("auto", "new", "legacy"), default="auto")
+    p.add_argument("--backbone", default="auto", help="auto reads it off the weights")
+    p.add_argument("--head", choices=("alpha", "logits"), default="alpha")
+    p.add_argument("--target", choices=("onnxruntime",), default="onnxruntime")
+    p.add_argument("--name", help="the name inside the contract")
+    hub = p.add_argument_group("Hugging Face")
+    hub.add_argument("--revision", help="branch, tag or commit")
+    hub.add_argument("--token", help="for gated repositories; default: the stored login")
+    hub.add_argument("--offline", action="store_true", help="use the local cache only")
+    return p
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``1024`` or ``HxW`` as (height, width)."""
+    parts = text.lower().split("x")
+    try:
+        sides = [int(part) for part in parts]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor HxW such as 1440x2560")
+    return sides[0], sides[-1]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    args = parser().parse_args(argv)
+    try:
+        contract = run(args)
+    except BirefnetError as error:
+        print(f"birefnet-export: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("birefnet-export: stopped; nothing was written", file=sys.stderr)
+        return 130
+    report(contract, args.out)
+    return 0
+
+
+def run(args: argparse.Namespace) -> Contract:
+    """The export that ``args`` ask for. PyTorch is imported here: --help answers at once."""
+    try:
+        from .checkpoint import Hub
+        from .export import ExportOptions, export
+    except ModuleNotFoundError as error:
+        raise BirefnetError(
+            f"{error.name} is not installed: pip install 'birefnet-trt[export,cpu]'"
+        ) from error
+    options = ExportOptions(
+        size=args.size,
+        batch=args.batch,
+        patch_order=args.patch_order,
+        backbone=args.backbone,
+        head=args.head,
+        name=args.name,
+        hub=Hub(args.revision, args.token, args.offline),
+    )
+    return export(args.weights, args.out, options)
+
+
+def report(contract: Contract, out: Path) -> None:
+    """Print what was written, for whom it is, and what to do with it."""
+    figures = contract.parity["onnxruntime"]
+    print(
+        f"{contract.name}: {contract.backbone}, {contract.height}x{contract.width}, patch order "
+        f"{contract.patch_order}, licence {contract.licence}\n"
+        f"PyTorch against ONNX Runtime: alpha max {figures['alpha_max'] * 255:.5f}/255, mean "
+        f"{figures['alpha_mean'] * 255:.6f}/255; logits max {figures['logits_max']:.2e}, mean "
+        f"{figures['logits_mean']:.2e}"
+    )
+    if contract.notice:
+        print(f"NOTE: {contract.notice}")
+    print(f"wrote {out}; try: birefnet remove PHOTO.jpg --model {out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
