@@ -30,8 +30,24 @@ def clean(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     for node in graph.node:
         node.doc_string = ""
     del graph.value_info[:]
+    _share_equal_constants(graph)
     _check(model)
     return model
+
+
+def _share_equal_constants(graph: onnx.GraphProto) -> None:
+    """Keep one of each set of equal constants; nodes read the one that is kept."""
+    kept: dict[tuple[object, ...], str] = {}
+    renamed: dict[str, str] = {}
+    for tensor in list(graph.initializer):
+        key = (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
+        first = kept.setdefault(key, tensor.name)
+        if first != tensor.name and tensor.raw_data:
+            renamed[tensor.name] = first
+            graph.initializer.remove(tensor)
+    for node in graph.node:
+        for position, name in enumerate(node.input):
+            node.input[position] = renamed.get(name, name)
 
 
 def _check(model: onnx.ModelProto) -> None:

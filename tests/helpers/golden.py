@@ -1,0 +1,78 @@
+"""The official network's logits for deterministic weights; ``tests/golden`` holds the data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from golden import fill
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from birefnet_export.checkpoint import assemble
+from birefnet_export.config import BACKBONES, NetworkConfig
+from birefnet_export.contract import IMAGENET_MEAN, IMAGENET_STD
+from birefnet_export.network import BiRefNet
+from birefnet_export.pictures import normalise
+
+FOLDER = Path(fill.__file__).parent
+LOGITS = {"new": "logits", "legacy": "logits_legacy_patch_order"}
+
+# A network small enough for any test, with every part: odd grids, padding, three kernel sizes.
+SMALL = NetworkConfig(
+    16, (2, 2, 2, 2), (2, 4, 4, 8), 7, width=8, aspp=12, kernels=(1, 3, 5), ipt=4, gradient=4
+)
+
+
+@cache
+def state(backbone: str) -> dict[str, Tensor]:
+    """Every float tensor of the deterministic checkpoint."""
+    return {key: torch.from_numpy(value) for key, value in fill.weights(backbone).items()}
+
+
+def network(backbone: str, order: str) -> BiRefNet:
+    """A network with the deterministic weights."""
+    return assemble(replace(BACKBONES[backbone], patch_order=order), state(backbone), backbone)
+
+
+def case(backbone: str, name: str) -> dict[str, NDArray[np.generic]]:
+    """The arrays of one golden file."""
+    with np.load(FOLDER / f"{backbone}_{name}.npz") as data:
+        return dict(data)
+
+
+def scene() -> NDArray[np.uint8]:
+    """The picture behind the sampled points, [1,1024,1024,3]."""
+    with Image.open(FOLDER / "scene_1024.png") as image:
+        return np.asarray(image.convert("RGB"))[None]
+
+
+def to_input(images: NDArray[np.uint8]) -> Tensor:
+    """uint8 [N,H,W,3] to the network's input, float32."""
+    return torch.from_numpy(normalise(images, IMAGENET_MEAN, IMAGENET_STD))
+
+
+def to_input64(images: NDArray[np.uint8]) -> Tensor:
+    """The same in float64; the golden file was made with the float32 values of mean and deviation."""
+    mean, std = (np.asarray(v, np.float32).astype(np.float64) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return torch.from_numpy(((images / 255.0 - mean) / std).transpose(0, 3, 1, 2).copy())
+
+
+def small(order: str = "new", seed: int = 0) -> BiRefNet:
+    """A small network in eval mode with lively random weights and batch-norm statistics."""
+    torch.manual_seed(seed)
+    net = BiRefNet(replace(SMALL, patch_order=order)).eval()
+    for value in net.parameters():
+        scale = 0.3 if value.dim() < 2 else value[0].numel() ** -0.5
+        value.data = torch.randn_like(value) * scale
+        value.requires_grad_(False)
+    for key, value in net.named_buffers():
+        if key.endswith("running_mean"):
+            value.normal_(0, 0.3)
+        elif key.endswith("running_var"):
+            value.uniform_(0.5, 1.5)
+    return net
