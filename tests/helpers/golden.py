@@ -5,19 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from golden import fill
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
+import torch
 from birefnet_export.checkpoint import assemble
 from birefnet_export.config import BACKBONES, NetworkConfig
 from birefnet_export.contract import IMAGENET_MEAN, IMAGENET_STD
 from birefnet_export.network import BiRefNet
 from birefnet_export.pictures import normalise
+from golden import fill
+from torch import Tensor
 
 FOLDER = Path(fill.__file__).parent
 LOGITS = {"new": "logits", "legacy": "logits_legacy_patch_order"}
@@ -39,7 +40,7 @@ def network(backbone: str, order: str) -> BiRefNet:
     return assemble(replace(BACKBONES[backbone], patch_order=order), state(backbone), backbone)
 
 
-def case(backbone: str, name: str) -> dict[str, NDArray[np.generic]]:
+def case(backbone: str, name: str) -> dict[str, NDArray[Any]]:
     """The arrays of one golden file."""
     with np.load(FOLDER / f"{backbone}_{name}.npz") as data:
         return dict(data)
@@ -57,8 +58,10 @@ def to_input(images: NDArray[np.uint8]) -> Tensor:
 
 
 def to_input64(images: NDArray[np.uint8]) -> Tensor:
-    """The same in float64; the golden file was made with the float32 values of mean and deviation."""
-    mean, std = (np.asarray(v, np.float32).astype(np.float64) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    """The same in float64, with the float32 values of mean and std as the golden file has."""
+    mean, std = (
+        np.asarray(v, np.float32).astype(np.float64) for v in (IMAGENET_MEAN, IMAGENET_STD)
+    )
     return torch.from_numpy(((images / 255.0 - mean) / std).transpose(0, 3, 1, 2).copy())
 
 
@@ -70,9 +73,9 @@ def small(order: str = "new", seed: int = 0) -> BiRefNet:
         scale = 0.3 if value.dim() < 2 else value[0].numel() ** -0.5
         value.data = torch.randn_like(value) * scale
         value.requires_grad_(False)
-    for key, value in net.named_buffers():
+    for key, buffer in net.named_buffers():
         if key.endswith("running_mean"):
-            value.normal_(0, 0.3)
+            buffer.normal_(0, 0.3)
         elif key.endswith("running_var"):
-            value.uniform_(0.5, 1.5)
+            buffer.uniform_(0.5, 1.5)
     return net

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from helpers import golden
 from safetensors.torch import save_file
-from torch import Tensor
 
+import torch
 from birefnet_export import zoo
 from birefnet_export.checkpoint import ORDER_KEY, assemble, choose_order, find, load, read
 from birefnet_export.config import NetworkConfig
 from birefnet_export.errors import CheckpointError
+from helpers import golden
+from torch import Tensor
 
 State = dict[str, Tensor]
 
@@ -152,7 +152,9 @@ def test_another_backbone_than_the_files(tmp_path: Path, weights: State) -> None
 
 
 def test_the_patch_order_of_an_unknown_file_must_be_given(tmp_path: Path, weights: State) -> None:
-    with pytest.raises(CheckpointError, match=r"2024-11-05.*--patch-order legacy.*--patch-order new"):
+    with pytest.raises(
+        CheckpointError, match=r"2024-11-05.*--patch-order legacy.*--patch-order new"
+    ):
         load(write(tmp_path / "w.safetensors", weights))
 
 

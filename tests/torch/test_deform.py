@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from torch import Tensor
 from torch.nn import functional as F
 
+import torch
 from birefnet_export import deform
 from birefnet_export.deform import deform_conv2d
+from torch import Tensor
 
 
 def inputs(kernel: int, spread: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -84,4 +84,6 @@ def test_one_pixel_maps() -> None:
     expected = torch.einsum("bc,oc->bo", x[..., 0, 0] * mask[:, 4, 0, 0, None], weight[..., 1, 1])
     assert torch.allclose(one[..., 0, 0], expected)
     with pytest.raises(ValueError, match="64x64"):
-        deform_conv2d(x[..., :1, :1].requires_grad_(), offset[..., :1, :1], mask[..., :1, :1], weight)
+        deform_conv2d(
+            x[..., :1, :1].requires_grad_(), offset[..., :1, :1], mask[..., :1, :1], weight
+        )

@@ -13,16 +13,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
-from helpers import golden
 from safetensors.torch import save_file
 
+import torch
 from birefnet_export import contract, graph, parity
 from birefnet_export.__main__ import main, parse_size
 from birefnet_export.errors import CheckpointError, ExportError, ParityError, SizeError
 from birefnet_export.export import ExportOptions, export
 from birefnet_export.parity import Parity
 from birefnet_export.pictures import fixed_pictures
+from helpers import golden
 
 # ONNX Runtime's own rounding against the official logits: the network's bound in float32.
 LOGITS = 5e-4

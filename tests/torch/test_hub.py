@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
-from helpers import golden
 from safetensors.torch import save_file
 from transformers import AutoModel
 
+import torch
 from birefnet_export.checkpoint import Hub, load
 from birefnet_export.errors import CheckpointError
 from birefnet_export.hub import BiRefNetConfig, BiRefNetModel
+from helpers import golden
 
 REPO = "ZhengPeng7/BiRefNet_lite"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

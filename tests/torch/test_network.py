@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from helpers import golden
 
+import torch
 from birefnet_export.config import BACKBONES, infer, name_of
 from birefnet_export.errors import SizeError
 from birefnet_export.network import BiRefNet, check_size, reorder_patches
+from helpers import golden
 
 # Measured noise between the official code's own attention variants in float32: 1.8e-5 to 1.4e-4.
 FLOAT32 = 5e-4

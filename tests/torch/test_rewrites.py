@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from helpers import golden
-from torch import Tensor, nn
 from torch.nn import functional as F
 
+import torch
 from birefnet_export import fixed, swin
 from birefnet_export.decoder import up
 from birefnet_export.fixed import FixedBiRefNet
@@ -20,6 +18,8 @@ from birefnet_export.rewrites import (
     split_qkv,
     taps_first,
 )
+from helpers import golden
+from torch import Tensor, nn
 
 # float64 rounding through a few thousand additions; a wrong border or index shows at 1e-2.
 EXACT = 1e-12
@@ -70,15 +70,16 @@ def test_head_before_upsampling() -> None:
 
 def test_pointwise_folds_into_the_convolution_before_it() -> None:
     first, head, x = conv(3, 6), conv(6, 2, 1), image(3)
-    folded = after(Affine.of(first), head.weight.detach()).conv()
-    assert far(folded(x) + head.bias[:, None, None], head(first(x))) < EXACT
+    pointwise = Affine.of(head)
+    folded = after(Affine.of(first), pointwise.weight).conv()
+    assert far(folded(x) + pointwise.bias[:, None, None], head(first(x))) < EXACT
 
 
 def test_image_patch_block_without_its_wide_map() -> None:
     first, second, x = conv(3, 16), conv(16, 1), image(3)
     narrow, gather = taps_first(Affine.of(first), Affine.of(second))
     assert narrow.weight.shape == (9, 3, 3, 3)
-    result = Affine(gather, second.bias.detach()).conv()(narrow.conv()(x))
+    result = Affine(gather, Affine.of(second).bias).conv()(narrow.conv()(x))
     assert far(result, second(first(x))) < EXACT
 
 
