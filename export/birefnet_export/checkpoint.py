@@ -6,13 +6,12 @@ import os
 import pickle
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from . import zoo
@@ -36,14 +35,25 @@ LISTED = 5
 class Checkpoint:
     """Where weights were found and what is known of them.
 
-    ``release`` is their row of the table or None; ``order`` is the patch order that the file itself
-    states, or None.
+    ``release`` is their row of the table or None; ``metadata`` is what a safetensors file says about
+    itself, ``licence`` and ORDER_KEY among it where this project wrote it.
     """
 
     path: Path
     digest: str
     release: zoo.Release | None
-    order: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def order(self) -> str | None:
+        """The patch order that the file itself states, or None."""
+        order = self.metadata.get(ORDER_KEY)
+        return order if order in ("new", "legacy") else None
+
+    @property
+    def licence(self) -> str:
+        """The table's licence, else the file's own, else ``unknown``."""
+        return self.release.licence if self.release else self.metadata.get("licence", "unknown")
 
 
 @dataclass(frozen=True)
@@ -84,9 +94,7 @@ def find(weights: str, hub: Hub | None = None) -> Checkpoint:
             f"{zoo.DEFAULT}"
         )
     digest = sha256(path)
-    return Checkpoint(
-        path, digest, zoo.by_hash(digest) or zoo.by_cache_path(path), _stated_order(path)
-    )
+    return Checkpoint(path, digest, zoo.by_hash(digest) or zoo.by_cache_path(path), _metadata(path))
 
 
 def _in_folder(folder: Path) -> Path:
@@ -101,19 +109,17 @@ def _from_hub(repo: str, hub: Hub) -> Checkpoint:
 
     path = download(repo, hub)
     digest = sha256(path)
-    return Checkpoint(path, digest, zoo.by_repo(repo) or zoo.by_hash(digest), _stated_order(path))
+    return Checkpoint(path, digest, zoo.by_repo(repo) or zoo.by_hash(digest), _metadata(path))
 
 
-def _stated_order(path: Path) -> str | None:
+def _metadata(path: Path) -> dict[str, str]:
     if path.suffix != ".safetensors":
-        return None
+        return {}
     try:
         with safe_open(str(path), "pt") as file:
-            metadata = file.metadata() or {}
+            return dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise CheckpointError(_unreadable(path, error)) from error
-    order = metadata.get(ORDER_KEY)
-    return str(order) if order in ("new", "legacy") else None
 
 
 def load(

@@ -113,7 +113,7 @@ def describe(loaded: Loaded, options: ExportOptions) -> Contract:
         activation="none" if options.head == graph.ALPHA else "sigmoid",
         patch_order=loaded.network.config.patch_order,
         backbone=loaded.backbone,
-        licence=release.licence if release else "unknown",
+        licence=checkpoint.licence,
         notice=release.notice if release else "",
         checkpoint={
             "name": release.repo if release else checkpoint.path.name,

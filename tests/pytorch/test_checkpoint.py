@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import save_file
-
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
 from birefnet_export import zoo
 from birefnet_export.checkpoint import ORDER_KEY, assemble, choose_order, find, load, read
 from birefnet_export.config import NetworkConfig
 from birefnet_export.errors import CheckpointError
 from helpers import golden
-from torch import Tensor
 
 State = dict[str, Tensor]
 

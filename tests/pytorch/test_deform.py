@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-import torch
 from birefnet_export import deform
 from birefnet_export.deform import deform_conv2d
-from torch import Tensor
 
 
 def inputs(kernel: int, spread: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:

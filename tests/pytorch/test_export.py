@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from safetensors.torch import save_file
 
-import torch
 from birefnet_export import contract, graph, parity
 from birefnet_export.__main__ import main, parse_size
 from birefnet_export.errors import CheckpointError, ExportError, ParityError, SizeError

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import save_file
 from transformers import AutoModel
 
-import torch
 from birefnet_export.checkpoint import Hub, load
 from birefnet_export.errors import CheckpointError
 from birefnet_export.hub import BiRefNetConfig, BiRefNetModel

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 import torch
+
 from birefnet_export.config import BACKBONES, infer, name_of
 from birefnet_export.errors import SizeError
 from birefnet_export.network import BiRefNet, check_size, reorder_patches

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-import torch
 from birefnet_export import fixed, swin
 from birefnet_export.decoder import up
 from birefnet_export.fixed import FixedBiRefNet
@@ -19,7 +20,6 @@ from birefnet_export.rewrites import (
     taps_first,
 )
 from helpers import golden
-from torch import Tensor, nn
 
 # float64 rounding through a few thousand additions; a wrong border or index shows at 1e-2.
 EXACT = 1e-12
