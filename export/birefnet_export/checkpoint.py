@@ -35,7 +35,7 @@ LISTED = 5
 class Checkpoint:
     """Where weights were found and what is known of them.
 
-    ``release`` is their row of the table or None; ``metadata`` is what a safetensors file says about
+    ``release`` is their row of the table or None; ``metadata`` is what a safetensors file says of
     itself, ``licence`` and ORDER_KEY among it where this project wrote it.
     """
 

@@ -130,7 +130,7 @@ def test_one_gather_cuts_the_windows(height: int, width: int, window: int, shift
 
 
 @pytest.mark.parametrize(("height", "width", "window"), [(7, 14, 7), (9, 16, 7), (3, 5, 4)])
-def test_row_and_column_masks_sum_to_the_region_mask(height: int, width: int, window: int) -> None:
+def test_four_windows_make_the_region_mask(height: int, width: int, window: int) -> None:
     grid = fixed.Grid(height, width, window)
     assert torch.equal(grid.mask()[:, 0], swin.shift_mask(*grid.padded, window))
 

@@ -1,0 +1,33 @@
+"""A running average of a network's weights, which generalises better than the last step's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Average:
+    """Exponential average of every float entry of a state dict; others are copied.
+
+    The decay starts near 0 and grows to ``decay``: min(decay, (1 + n) / (10 + n)).
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.count = 0
+        self.state = {key: value.clone() for key, value in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Moves the average towards the network's present weights."""
+        self.count += 1
+        rate = 1 - min(self.decay, (1 + self.count) / (10 + self.count))
+        for key, value in network.state_dict().items():
+            if value.is_floating_point():
+                self.state[key].lerp_(value, rate)
+            else:
+                self.state[key].copy_(value)
+
+    def load(self, state: dict[str, Tensor], count: int) -> None:
+        """Takes up an average that was saved."""
+        self.state, self.count = state, count

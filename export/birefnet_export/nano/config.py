@@ -1,0 +1,20 @@
+"""The nano configuration: BiRefNet in about a million parameters."""
+
+from __future__ import annotations
+
+from birefnet_export.config import NetworkConfig
+
+SIZE = 384  # pixels of the contract, both ways
+NANO = NetworkConfig(
+    embed=24,
+    depths=(2, 2, 3, 1),
+    heads=(2, 4, 8, 16),
+    window=8,
+    mlp_ratio=2,
+    width=16,
+    aspp=32,
+    kernels=(1, 3, 3),
+    ipt=6,
+    patch_order="new",
+)
+METADATA = {"format": "pt", "birefnet_patch_order": "new", "name": "nano", "licence": "Apache-2.0"}

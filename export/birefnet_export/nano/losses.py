@@ -1,0 +1,59 @@
+"""What training minimises: BCE, soft IoU, SSIM and L1 on alpha; BCE and IoU on the side outputs.
+
+BCE + IoU + SSIM with supervised side outputs is BiRefNet's recipe (Zheng et al. 2024, "Bilateral
+Reference for High-Resolution Dichotomous Image Segmentation", section 3; it goes back to BASNet,
+Qin et al. 2019). L1 is what matting networks use on fractional alpha (Xu et al. 2017, "Deep Image
+Matting"). The weights are ours: every term is of the order of one when a run starts.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SIDE = 0.3  # weight of each of the three side outputs
+SSIM_WINDOW = 7
+# Stabilisers (0.01)^2 and (0.03)^2 of Wang et al. 2004, for a range of one.
+C1, C2 = 1e-4, 9e-4
+
+
+def total(logits: Tensor, sides: list[Tensor], alpha: Tensor) -> Tensor:
+    """Scalar loss of logits [B,1,H,W] and smaller ``sides`` [B,1,h,w] against alpha in 0..1."""
+    loss = final(logits, alpha)
+    for side in sides:
+        target = F.interpolate(alpha, side.shape[2:], mode="area")
+        loss = loss + SIDE * (balanced(side, target) + iou(torch.sigmoid(side), target))
+    return loss
+
+
+def final(logits: Tensor, alpha: Tensor) -> Tensor:
+    """BCE + IoU + SSIM / 2 + 2 L1."""
+    guess = torch.sigmoid(logits)
+    pixel = balanced(logits, alpha) + 2 * (guess - alpha).abs().mean()
+    return pixel + iou(guess, alpha) + 0.5 * (1 - ssim(guess, alpha))
+
+
+def balanced(logits: Tensor, alpha: Tensor) -> Tensor:
+    """Mean binary cross-entropy against soft targets."""
+    return F.binary_cross_entropy_with_logits(logits, alpha)
+
+
+def iou(guess: Tensor, alpha: Tensor) -> Tensor:
+    """One minus soft intersection over union, mean over pictures; 1 % floor for empty ones."""
+    both = (guess * alpha).mean(dim=(1, 2, 3))
+    either = (guess + alpha - guess * alpha).mean(dim=(1, 2, 3))
+    return (1 - (both + 0.01) / (either + 0.01)).mean()
+
+
+def ssim(guess: Tensor, alpha: Tensor) -> Tensor:
+    """Mean structural similarity with a box window of ``SSIM_WINDOW`` pixels (Wang et al. 2004)."""
+
+    def local(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, SSIM_WINDOW, 1)
+
+    mean_a, mean_b = local(guess), local(alpha)
+    spread = local(guess * guess) - mean_a**2 + local(alpha * alpha) - mean_b**2
+    common = local(guess * alpha) - mean_a * mean_b
+    light = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
+    return (light * (2 * common + C2) / (spread + C2)).mean()

@@ -1,0 +1,91 @@
+"""A folder of ready scenes on disk: two cores do both, so scenes are made once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .raster import Bytes
+from .scenes import scene
+from .sources import Sources
+
+CHUNK = 50
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a pool holds: scenes ``seed`` .. ``seed + count - 1`` at ``size`` pixels."""
+
+    seed: int
+    count: int
+    size: int
+
+
+def pool(
+    folder: Path, name: str, recipe: Recipe, load: Callable[[], Sources], workers: int = 2
+) -> Bytes:
+    """uint8 [N,S,S,4], RGB and alpha, mapped read-only from ``folder``/``name``.npy, or made.
+
+    ``load`` is called only when scenes must be made: none there, another recipe, or half made.
+    """
+    file, mark = folder / f"{name}.npy", folder / f"{name}.json"
+    wanted = asdict(recipe)
+    if not (mark.exists() and json.loads(mark.read_text()) == wanted):
+        mark.unlink(missing_ok=True)
+        fill(file, recipe, load(), workers)
+        mark.write_text(json.dumps(wanted))
+    mapped: Bytes = np.load(file, mmap_mode="r")
+    return mapped
+
+
+def fill(file: Path, recipe: Recipe, sources: Sources, workers: int) -> None:
+    """Writes the scenes of ``recipe`` to ``file`` ; ``workers`` 1 means this process."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shape = (recipe.count, recipe.size, recipe.size, 4)
+    np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape).flush()
+    starts = range(0, recipe.count, CHUNK)
+    job = (file, recipe, sources)
+    if workers == 1:
+        _begin(*job)
+        report(file.stem, map(_chunk, starts), len(starts))
+        return
+    # fork, so that a gigabyte of decoded sources is shared and not sent to each worker.
+    with multiprocessing.get_context("fork").Pool(workers, _begin, job) as processes:
+        report(file.stem, processes.imap_unordered(_chunk, starts), len(starts))
+
+
+def report(name: str, chunks: Iterable[None], count: int) -> None:
+    """Waits for ``count`` chunks and prints how many are done and how long the rest will take."""
+    began = time.monotonic()
+    for done, _ in enumerate(chunks, 1):
+        left = (time.monotonic() - began) / done * (count - done)
+        print(f"\r{name}: {done * CHUNK} scenes, {left:.0f} s left ", end="", flush=True)
+    print()
+
+
+_job: tuple[Path, Recipe, Sources]
+
+
+def _begin(file: Path, recipe: Recipe, sources: Sources) -> None:
+    """Gives a worker process its job."""
+    global _job
+    cv2.setNumThreads(1)
+    _job = (file, recipe, sources)
+
+
+def _chunk(start: int) -> None:
+    """Makes ``CHUNK`` scenes from ``start`` on."""
+    file, recipe, sources = _job
+    target = np.load(file, mmap_mode="r+")
+    for index in range(start, min(start + CHUNK, recipe.count)):
+        made = scene(recipe.seed + index, sources, recipe.size)
+        target[index, ..., :3] = made.shot
+        target[index, ..., 3] = made.alpha
+    target.flush()
