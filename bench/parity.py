@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-
 import torch
+
 from birefnet_export import checkpoint
 from birefnet_export.contract import Contract, ContractError, sha256
 from birefnet_export.network import BiRefNet

@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--backbone", default="auto", help="auto reads it off the weights")
     p.add_argument("--head", choices=("alpha", "logits"), default="alpha")
     p.add_argument("--target", choices=("onnxruntime",), default="onnxruntime")
+    p.add_argument("--release", metavar="ID", help="which released checkpoint a local file is")
     p.add_argument("--name", help="the name inside the contract")
     hub = p.add_argument_group("Hugging Face")
     hub.add_argument("--revision", help="branch, tag or commit")
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> Contract:
         backbone=args.backbone,
         head=args.head,
         name=args.name,
+        release=args.release,
         hub=Hub(args.revision, args.token, args.offline),
     )
     return export(args.weights, args.out, options)

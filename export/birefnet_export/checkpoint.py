@@ -123,15 +123,21 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def load(
-    weights: str, patch_order: str = "auto", backbone: str = "auto", hub: Hub | None = None
+    weights: str,
+    patch_order: str = "auto",
+    backbone: str = "auto",
+    hub: Hub | None = None,
+    release: str | None = None,
 ) -> Loaded:
     """The network with the weights that ``weights`` names, float32, in eval mode.
 
     ``patch_order`` ``auto`` takes the table's or the file's own statement; a file that neither
-    knows needs ``new`` or ``legacy``. ``backbone`` ``auto`` is read off the shapes. Raises
-    CheckpointError.
+    knows needs ``new`` or ``legacy``. ``backbone`` ``auto`` is read off the shapes.
+    ``release`` says which row of the table a local file is. Raises CheckpointError.
     """
     checkpoint = find(weights, hub)
+    if release is not None:
+        checkpoint = replace(checkpoint, release=_row(release))
     state = normalise(read(checkpoint.path), checkpoint.path)
     order = choose_order(checkpoint, patch_order)
     config = infer({key: tuple(tensor.shape) for key, tensor in state.items()}, order)
@@ -142,6 +148,14 @@ def load(
         config = replace(BACKBONES[backbone], patch_order=order)
     network = assemble(config, state, str(checkpoint.path))
     return Loaded(network, name_of(config), checkpoint)
+
+
+def _row(repo: str) -> zoo.Release:
+    row = zoo.by_repo(repo)
+    if row is None:
+        known = ", ".join(release.repo for release in zoo.RELEASES)
+        raise CheckpointError(f"no release {repo} in the table; known: {known}")
+    return row
 
 
 def choose_order(checkpoint: Checkpoint, wanted: str) -> str:
@@ -155,7 +169,8 @@ def choose_order(checkpoint: Checkpoint, wanted: str) -> str:
     raise CheckpointError(
         f"{checkpoint.path} is not one of the released files, so its patch order is not known: "
         "BiRefNet's code changed the channel order of its image patches on 2024-11-05, both orders "
-        "have the same keys and shapes, and the wrong one silently gives worse masks. Say "
+        "have the same keys and shapes, and the wrong one silently gives worse masks. Say which "
+        f"release it is (--release {zoo.DEFAULT}), or "
         "--patch-order legacy for weights trained before that date and for RMBG-2.0 derivatives, "
         "--patch-order new for later ones"
     )

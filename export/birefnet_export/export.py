@@ -41,6 +41,7 @@ class ExportOptions:
     backbone: str = "auto"
     head: str = graph.ALPHA
     name: str | None = None
+    release: str | None = None
     hub: Hub = field(default_factory=Hub)
 
 
@@ -63,7 +64,8 @@ def export(weights: str, out: Path, options: ExportOptions, steps: Steps | None 
     steps = steps or Steps(5)
     _check(out, options)
     with steps.step(f"load {weights}"):
-        loaded = load(weights, options.patch_order, options.backbone, options.hub)
+        order, backbone = options.patch_order, options.backbone
+        loaded = load(weights, order, backbone, options.hub, options.release)
     contract = describe(loaded, options)
     with _partial(out) as folder:
         with steps.step(f"run PyTorch at {contract.height}x{contract.width}"):

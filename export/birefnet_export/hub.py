@@ -17,9 +17,8 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
-
 from torch import Tensor
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from .checkpoint import WEIGHT_FILES, Hub, load
 from .config import BACKBONES, NetworkConfig
@@ -53,7 +52,8 @@ def download(repo: str, hub: Hub) -> Path:
         raise CheckpointError(
             f"{repo} is not in the local cache and the hub cannot be reached "
             f"({type(error).__name__}). On a machine with network run `hf download {repo} "
-            f"{WEIGHT_FILES[0]}`, copy the file here and give its path instead of the id"
+            f"{WEIGHT_FILES[0]}`, copy the file here and give its path instead of the id, "
+            f"with --release {repo}"
         ) from error
 
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
-
 import torch
+from numpy.typing import NDArray
 
 from .network import BiRefNet
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import cast
 
-from torch.nn import functional as F
-
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .config import NetworkConfig
 

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import onnx
-from onnxscript import opset22 as op
-
 import torch
+from onnxscript import opset22 as op
 
 from . import graph
 from .fixed import FixedBiRefNet

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
-import torch
 from birefnet_export.checkpoint import assemble
 from birefnet_export.config import BACKBONES, NetworkConfig
 from birefnet_export.contract import IMAGENET_MEAN, IMAGENET_STD
 from birefnet_export.network import BiRefNet
 from birefnet_export.pictures import normalise
 from golden import fill
-from torch import Tensor
 
 FOLDER = Path(fill.__file__).parent
 LOGITS = {"new": "logits", "legacy": "logits_legacy_patch_order"}

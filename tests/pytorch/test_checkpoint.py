@@ -203,6 +203,15 @@ def test_a_published_file_is_recognised_by_its_hash(tmp_path: Path, weights: Sta
     assert choose_order(row, "auto") == "new"
 
 
+def test_a_local_file_may_be_said_to_be_a_release(tmp_path: Path, weights: State) -> None:
+    path = write(tmp_path / "copy.safetensors", weights)
+    loaded = load(path, release="briaai/RMBG-2.0")
+    assert loaded.network.config.patch_order == "legacy"
+    assert loaded.checkpoint.licence == "CC-BY-NC-4.0"
+    with pytest.raises(CheckpointError, match=r"no release nobody/x .*known: ZhengPeng7/BiRefNet,"):
+        load(path, release="nobody/x")
+
+
 def test_a_file_inside_a_hub_cache_is_recognised(tmp_path: Path, weights: State) -> None:
     folder = tmp_path / "models--ZhengPeng7--BiRefNet_lite" / "snapshots" / "abc"
     folder.mkdir(parents=True)
