@@ -13,7 +13,7 @@ from birefnet_runtime import Cutout, Matting
 
 HERE = Path(__file__).resolve().parent
 ROW, GAP, TITLE = 300, 12, 26
-PAPER, INK, COLOUR = (250, 250, 250), (60, 60, 60), (240, 120, 60)
+PAPER, INK, COLOUR = (250, 250, 250), (60, 60, 60), (70, 130, 180)
 TITLES = ("original", "alpha", "cut-out", "on a colour")
 
 

@@ -1,4 +1,4 @@
-"""The nano checkpoint: float16 safetensors beside this file, 2 MB."""
+"""The nano checkpoint: float16 safetensors beside this file, 3 MB."""
 
 from __future__ import annotations
 
