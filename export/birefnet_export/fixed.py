@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from . import swin
 from .config import GRIDS
-from .decoder import AsppBranch, BasicDecBlk, Decoder, image_patches
+from .decoder import AsppBranch, BasicDecBlk, Decoder, image_patches, up
 from .deform import deform_conv2d
 from .network import BiRefNet, check_size, reorder_weight
 from .rewrites import Affine, after, columns, fold_norm, merge, split_qkv, taps_first
@@ -36,8 +36,6 @@ def _(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> 
 class FixedBlock(nn.Module):
     """One Swin block on tokens [B, H*W, C]."""
 
-    take: Tensor
-    back: Tensor
     bias: Tensor
 
     def __init__(self, block: swin.SwinBlock) -> None:
@@ -317,11 +315,8 @@ class FixedBiRefNet(nn.Module):
 
 
 def resize(x: Tensor, like: Tensor) -> Tensor:
-    """Bilinear resize to the size of ``like``, corners aligned; nothing where the sizes agree."""
-    size = (like.shape[2], like.shape[3])
-    if tuple(x.shape[2:]) == size:
-        return x
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+    """``up``, but no operator at all where the sizes agree already."""
+    return x if x.shape[2:] == like.shape[2:] else up(x, like)
 
 
 def merge_neighbours(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from birefnet_export.checkpoint import ORDER_KEY
 from birefnet_export.config import NetworkConfig
 
 SIZE = 384  # pixels of the contract, both ways
@@ -17,4 +18,9 @@ NANO = NetworkConfig(
     ipt=6,
     patch_order="new",
 )
-METADATA = {"format": "pt", "birefnet_patch_order": "new", "name": "nano", "licence": "Apache-2.0"}
+METADATA = {
+    "format": "pt",
+    ORDER_KEY: NANO.patch_order,
+    "name": "nano",
+    "licence": "Apache-2.0",
+}
