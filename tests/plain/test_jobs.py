@@ -81,7 +81,9 @@ def test_a_picture_is_never_overwritten(tmp_path: Path) -> None:
         targets(inputs)
 
 
-def test_names_of_no_format(tmp_path: Path) -> None:
+def test_names_of_no_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A folder named out, such as the demo leaves in the tree, would be a legal target.
+    monkeypatch.chdir(tmp_path)
     (a,) = touch(tmp_path, "a.png")
     for out in ("out.bmp", "out"):
         with pytest.raises(OptionError, match="no format for"):
