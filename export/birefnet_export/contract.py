@@ -23,6 +23,7 @@ SCHEMA = 1
 FILE_NAME = "contract.json"
 ONNX_NAME = "model.onnx"
 REFERENCE_NAME = "reference.npz"
+PRECISIONS = ("fp16", "fp32")
 # ImageNet statistics, RGB, for pixels in 0..1: what every released BiRefNet was trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -122,6 +123,18 @@ def _check_triple(name: str, value: object) -> None:
         raise ContractError(f"contract {name} must be three numbers (R, G, B), not {value!r}")
     if name == "std" and min(value) <= 0:
         raise ContractError(f"contract std must be positive, not {value!r}")
+
+
+def typed_name(precision: str = "fp16", batch: int = 1, default: int = 1) -> str:
+    """File name of the typed graph for TensorRT: ``model.trt.onnx`` for fp16 at the contract's
+    batch ``default``; ``.fp32`` and ``.b4`` are put in for another precision and batch.
+    """
+    parts = ["model", "trt"]
+    if precision != PRECISIONS[0]:
+        parts.append(precision)
+    if batch != default:
+        parts.append(f"b{batch}")
+    return ".".join([*parts, "onnx"])
 
 
 def read(path: Path) -> Contract:

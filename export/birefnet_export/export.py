@@ -1,4 +1,4 @@
-"""The order of an export: weights, PyTorch, trace, ONNX Runtime, verdict, files."""
+"""The order of an export: weights, PyTorch, typed graph, trace, ONNX Runtime, verdict, files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -17,26 +17,43 @@ from onnx import ModelProto
 
 from . import graph, parity, trace
 from .checkpoint import Hub, Loaded, load
-from .contract import FILE_NAME, ONNX_NAME, REFERENCE_NAME, Contract, sha256
+from .contract import (
+    FILE_NAME,
+    ONNX_NAME,
+    PRECISIONS,
+    REFERENCE_NAME,
+    Contract,
+    sha256,
+)
 from .errors import ExportError, ParityError
-from .fixed import FixedBiRefNet
-from .network import BiRefNet, check_size
-from .parity import Array, Parity
-from .pictures import Picture, fixed_pictures, normalise
+from .network import check_size
+from .parity import Parity
 from .progress import Steps
+from .reference import Work
+from .typed.layers import Choices
+from .typed.target import Typed, TypedVerdict
+from .verdict import Verdict
 
-# Pictures that parity is measured on and reference.npz carries.
-PICTURES = 2
 DEFAULT_SIZE = 1024
+TARGETS = ("onnxruntime", "tensorrt")
 LIBRARIES = ("birefnet-trt", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to export. ``size`` is (height, width) or None for the checkpoint's own, else 1024."""
+    """What to export.
+
+    ``size`` is (height, width) or None for the checkpoint's own, else 1024. ``batch`` is that of
+    both graphs; the typed graph for TensorRT is also written for ``batches``. ``targets``: any of
+    TARGETS. ``precision``: ``fp16`` or ``fp32``, of the typed graph's body.
+    """
 
     size: tuple[int, int] | None = None
     batch: int = 1
+    batches: tuple[int, ...] = ()
+    targets: tuple[str, ...] = TARGETS
+    precision: str = PRECISIONS[0]
+    choices: Choices = field(default_factory=Choices)
     patch_order: str = "auto"
     backbone: str = "auto"
     head: str = graph.ALPHA
@@ -45,23 +62,15 @@ class ExportOptions:
     hub: Hub = field(default_factory=Hub)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """PyTorch's float32 answer on the fixed pictures: uint8 [N,H,W,3], normalised input, logits."""
-
-    pictures: Picture
-    images: Array
-    logits: Array
-
-
 def export(weights: str, out: Path, options: ExportOptions, steps: Steps | None = None) -> Contract:
-    """Write ``model.onnx``, ``contract.json`` and ``reference.npz`` into the model folder ``out``.
+    """Write ``contract.json``, ``reference.npz``, ``model.onnx`` and ``model.trt.onnx`` into the
+    model folder ``out``; returns the contract.
 
-    The files appear together once ONNX Runtime was found equal to PyTorch; returns the contract.
+    The files appear together, once the graphs were found equal to PyTorch within their gates.
     Raises CheckpointError, SizeError, or ParityError (the files are then in ``out`` +
     ``.rejected``).
     """
-    steps = steps or Steps(5)
+    steps = steps or Steps(3 + 2 * len(options.targets))
     _check(out, options)
     with steps.step(f"load {weights}"):
         order, backbone = options.patch_order, options.backbone
@@ -69,25 +78,43 @@ def export(weights: str, out: Path, options: ExportOptions, steps: Steps | None 
     contract = describe(loaded, options)
     with _partial(out) as folder:
         with steps.step(f"run PyTorch at {contract.height}x{contract.width}"):
-            answer = reference(loaded.network, contract)
-        with steps.step("trace to ONNX"):
-            fixed = FixedBiRefNet(loaded.network, contract.height, contract.width)
+            work = Work.begin(loaded.network, contract, folder)
             del loaded
-            model = trace.to_onnx(fixed, contract.batch, contract.name)
-            del fixed
-            gc.collect()
-            _write_models(model, folder, options.head)
-            del model
-        with steps.step("run ONNX Runtime"):
-            figures = _verify(folder, answer, contract)
+        verdicts: dict[str, Verdict] = {}
+        if "tensorrt" in options.targets:
+            verdicts["tensorrt"] = _tensorrt(work, options, steps)
+        if "onnxruntime" in options.targets:
+            verdicts["onnxruntime"] = _onnxruntime(work, options, steps)
+        passed = all(verdict.passed for verdict in verdicts.values())
         with steps.step("write the model folder"):
-            contract = finish(folder, contract, answer, figures)
-            publish(folder, out if figures.passed else rejected(out))
-    if not figures.passed:
-        raise ParityError(
-            f"{figures.table()}\nThe files are kept in {rejected(out)} for inspection"
-        )
+            contract = finish(work, verdicts)
+            publish(folder, out if passed else rejected(out))
+    if not passed:
+        tables = "\n".join(verdict.table() for verdict in verdicts.values())
+        raise ParityError(f"{tables}\nThe files are kept in {rejected(out)} for inspection")
     return contract
+
+
+def _tensorrt(work: Work, options: ExportOptions, steps: Steps) -> Verdict:
+    """The typed graphs for TensorRT and what the emulation says of the first."""
+    batches = tuple(dict.fromkeys((options.batch, *options.batches)))
+    typed = Typed(options.precision, batches, options.choices)
+    with steps.step(f"write the typed graph ({options.precision})"):
+        cost = typed.write(work)
+    half = options.precision == "fp16"
+    with steps.step("emulate it beside PyTorch in half precision" if half else "run it"):
+        return TypedVerdict(typed.prove(work), cost)
+
+
+def _onnxruntime(work: Work, options: ExportOptions, steps: Steps) -> Verdict:
+    """``model.onnx`` and how far ONNX Runtime's answer is from PyTorch's."""
+    with steps.step("trace to ONNX"):
+        model = trace.to_onnx(work.fixed, work.contract.batch, work.contract.name)
+        gc.collect()
+        _write_models(model, work.folder, options.head)
+        del model
+    with steps.step("run ONNX Runtime"):
+        return _verify(work)
 
 
 def _check(out: Path, options: ExportOptions) -> None:
@@ -95,8 +122,12 @@ def _check(out: Path, options: ExportOptions) -> None:
         raise ExportError(f"{out} is a file: OUT is the model folder to write")
     if options.size is not None:
         check_size(*options.size)
-    if options.batch < 1:
-        raise ExportError(f"--batch is at least 1, not {options.batch}")
+    if min(options.batch, *options.batches, options.batch) < 1:
+        raise ExportError(f"--batch is at least 1, not {min(options.batch, *options.batches)}")
+    if not options.targets or set(options.targets) - set(TARGETS):
+        raise ExportError(f"--target is any of {', '.join(TARGETS)}, not {options.targets}")
+    if options.precision not in PRECISIONS:
+        raise ExportError(f"--precision is one of {', '.join(PRECISIONS)}")
 
 
 def describe(loaded: Loaded, options: ExportOptions) -> Contract:
@@ -136,13 +167,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def reference(network: BiRefNet, contract: Contract) -> Answer:
-    """PyTorch's answer on the fixed pictures."""
-    pictures = fixed_pictures(PICTURES, contract.height, contract.width)
-    images = normalise(pictures, contract.mean, contract.std)
-    return Answer(pictures, images, parity.run_torch(network, images, contract.batch))
-
-
 def _write_models(model: ModelProto, folder: Path, head: str) -> None:
     """The model itself, and a probe of the same graph that also gives the logits."""
     graph.save(graph.with_outputs(model, (head,)), folder / ONNX_NAME)
@@ -150,23 +174,23 @@ def _write_models(model: ModelProto, folder: Path, head: str) -> None:
         graph.save(graph.with_outputs(model, (graph.LOGITS, head)), folder / "probe.onnx")
 
 
-def _verify(folder: Path, answer: Answer, contract: Contract) -> Parity:
-    probe = folder / "probe.onnx"
-    path = probe if probe.exists() else folder / ONNX_NAME
-    logits = parity.run_onnx(path, answer.images, contract.batch, graph.LOGITS)
-    for file in folder.glob("probe.onnx*"):
+def _verify(work: Work) -> Parity:
+    probe = work.folder / "probe.onnx"
+    path = probe if probe.exists() else work.folder / ONNX_NAME
+    logits = parity.run_onnx(path, work.answer.images, work.contract.batch, graph.LOGITS)
+    for file in work.folder.glob("probe.onnx*"):
         file.unlink()
-    return parity.compare(answer.logits, logits)
+    return parity.compare(work.answer.logits, logits)
 
 
-def finish(folder: Path, contract: Contract, answer: Answer, figures: Parity) -> Contract:
-    """Write ``reference.npz`` and the completed contract into ``folder``; returns the contract."""
+def finish(work: Work, verdicts: Mapping[str, Verdict]) -> Contract:
+    """Write ``reference.npz`` and the completed contract; returns the contract."""
+    folder, answer = work.folder, work.answer
     alpha = parity.sigmoid(answer.logits).astype(np.float32)
     np.savez_compressed(folder / REFERENCE_NAME, image=answer.pictures, alpha=alpha)
     files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
-    done = Contract(
-        **{**vars(contract), "files": files, "parity": {"onnxruntime": figures.as_dict()}}
-    )
+    figures = {target: verdict.as_dict() for target, verdict in verdicts.items()}
+    done = Contract(**{**vars(work.contract), "files": files, "parity": figures})
     done.write(folder)
     return done
 

@@ -91,7 +91,7 @@ class Grid(nn.Module):
         super().__init__()
         self.size = (height, width)
         self.padded = (-(-height // window) * window, -(-width // window) * window)
-        self.tokens = window**2
+        self.window, self.tokens = window, window**2
         for name, shift in (("plain", 0), ("rolled", window // 2)):
             take, back = _window_indices(self.size, self.padded, window, shift)
             self.register_buffer(name, take)

@@ -86,6 +86,18 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
     return Counter(node.op_type for node in model.graph.node)
 
 
+def types_and_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, tuple[int, ...]]]:
+    """Element type and static shape of every value, by ONNX's own strict inference."""
+    inferred = onnx.shape_inference.infer_shapes(
+        model, check_type=True, strict_mode=True, data_prop=True
+    ).graph
+    found = {tensor.name: (tensor.data_type, tuple(tensor.dims)) for tensor in inferred.initializer}
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        kind = value.type.tensor_type
+        found[value.name] = (kind.elem_type, tuple(dim.dim_value for dim in kind.shape.dim))
+    return found
+
+
 def with_outputs(model: onnx.ModelProto, names: tuple[str, ...]) -> onnx.ModelProto:
     """``model``, traced with the single output ``logits``, in place with the outputs ``names``.
 

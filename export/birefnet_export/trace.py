@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 import torch
 from onnxscript import opset22 as op
+from torch import nn
 
 from . import graph
 from .fixed import FixedBiRefNet
@@ -21,11 +22,16 @@ OPSET = 22
 
 def to_onnx(network: FixedBiRefNet, batch: int, name: str) -> onnx.ModelProto:
     """The clean graph of ``network``: ``image`` [batch,3,H,W] to ``logits`` [batch,1,H,W]."""
-    example = torch.zeros(batch, 3, *network.size)
+    traced = program(network, torch.zeros(batch, 3, *network.size))
+    return graph.clean(traced.model_proto, name)
+
+
+def program(network: nn.Module, image: torch.Tensor) -> torch.onnx.ONNXProgram:
+    """What torch's exporter makes of ``network`` on ``image``: one input, one output."""
     with torch.no_grad(), _quiet():
-        program = torch.onnx.export(
+        traced = torch.onnx.export(
             network.eval(),
-            (example,),
+            (image,),
             dynamo=True,
             opset_version=OPSET,
             input_names=["image"],
@@ -33,8 +39,8 @@ def to_onnx(network: FixedBiRefNet, batch: int, name: str) -> onnx.ModelProto:
             custom_translation_table={torch.ops.birefnet.deform_conv.default: _deform_conv},
             verbose=False,
         )
-    assert program is not None
-    return graph.clean(program.model_proto, name)
+    assert traced is not None
+    return traced
 
 
 def _deform_conv(x: Any, offset: Any, mask: Any, weight: Any, bias: Any) -> Any:

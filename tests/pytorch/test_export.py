@@ -22,6 +22,7 @@ from birefnet_export.errors import CheckpointError, ExportError, ParityError, Si
 from birefnet_export.export import ExportOptions, export
 from birefnet_export.parity import Parity
 from birefnet_export.pictures import fixed_pictures
+from birefnet_export.typed import emulate
 from helpers import golden
 
 # ONNX Runtime's own rounding against the official logits: the network's bound in float32.
@@ -50,11 +51,13 @@ def test_the_folder_holds_what_the_design_says(folder: Path, weights: Path) -> N
     assert sorted(path.name for path in folder.iterdir()) == [
         "contract.json",
         "model.onnx",
+        "model.trt.onnx",
         "reference.npz",
     ]
     assert not list(folder.parent.glob(".small*"))
     found = contract.read(folder)
     assert contract.verify(found, folder) == folder / "model.onnx"
+    assert contract.verify(found, folder, "model.trt.onnx").exists()
     assert contract.verify(found, folder, "reference.npz").exists()
     assert (found.name, found.height, found.width, found.backbone) == (
         "small",
@@ -64,6 +67,9 @@ def test_the_folder_holds_what_the_design_says(folder: Path, weights: Path) -> N
     )
     assert (found.output, found.activation, found.patch_order) == ("alpha", "none", "new")
     assert found.parity["onnxruntime"]["passed"] is True
+    typed = found.parity["tensorrt"]
+    assert (typed["precision"], typed["passed"]) == ("fp16", True)
+    assert 0 < typed["half"]["mean"] < typed["gate"]["mean"]
     assert found.checkpoint == {
         "name": "small.safetensors",
         "file": "small.safetensors",
@@ -118,7 +124,9 @@ def test_a_leftover_operator_stops_the_export() -> None:
 
 
 def test_batch_and_logits_head(weights: Path, tmp_path: Path) -> None:
-    options = ExportOptions(size=(64, 64), batch=2, patch_order="legacy", head="logits", name="two")
+    options = ExportOptions(
+        size=(64, 64), batch=2, batches=(1,), patch_order="legacy", head="logits", name="two"
+    )
     found = export(str(weights), tmp_path / "two", options)
     assert (found.shape, found.activation, found.name) == ((2, 3, 64, 64), "sigmoid", "two")
     images = golden.to_input(fixed_pictures(2, 64, 64))
@@ -128,13 +136,21 @@ def test_batch_and_logits_head(weights: Path, tmp_path: Path) -> None:
     with torch.inference_mode():
         # float32 rounding of a network of width 16.
         assert np.abs(logits - expected(images).numpy()).max() < 1e-4
+    shapes = {}
+    for name in ("model.trt.onnx", "model.trt.b1.onnx"):
+        inputs = onnx.load(tmp_path / "two" / name).graph.input
+        shapes[name] = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim]
+        assert name in found.files
+    assert shapes == {"model.trt.onnx": [2, 3, 64, 64], "model.trt.b1.onnx": [1, 3, 64, 64]}
 
 
 @pytest.mark.parametrize("order", ["new", "legacy"])
 def test_onnx_logits_are_the_official_ones(order: str, tmp_path: Path) -> None:
     path = tmp_path / "t.safetensors"
     save_file(golden.state("swin_v1_t"), path)
-    options = ExportOptions(size=(256, 256), patch_order=order, head="logits")
+    options = ExportOptions(
+        size=(256, 256), patch_order=order, head="logits", targets=("onnxruntime",)
+    )
     export(str(path), tmp_path / "t", options)
     data = golden.case("swin_v1_t", "1x256x256")
     feed = {"image": golden.to_input(data["image"]).numpy()}
@@ -155,6 +171,53 @@ def test_the_large_network_at_1024_within_12_gb(tmp_path: Path) -> None:
     logits = session(tmp_path / "l" / "model.onnx").run(["logits"], feed)[0][0, 0]
     rows, columns = data["points"].T
     assert np.abs(logits[rows, columns] - data["logits_legacy_patch_order"]).max() <= LOGITS
+    typed = contract.read(tmp_path / "l").parity["tensorrt"]
+    # The design's factor, on two pictures.
+    assert typed["emulated"]["mean"] <= 1.25 * typed["half"]["mean"]
+
+
+def test_the_float32_twin_alone(weights: Path, tmp_path: Path) -> None:
+    options = ExportOptions(
+        size=(64, 64), patch_order="new", targets=("tensorrt",), precision="fp32"
+    )
+    found = export(str(weights), tmp_path / "twin", options)
+    assert sorted(found.files) == ["model.trt.fp32.onnx", "reference.npz"]
+    figures = found.parity["tensorrt"]
+    # What ONNX Runtime is held to, too.
+    assert figures["gate"] == {"mean": parity.ALPHA_MEAN, "p999": parity.ALPHA_MAX}
+    assert figures["half"] is None
+    assert figures["emulated"]["max"] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (ExportOptions(targets=("coreml",)), "--target"),
+        (ExportOptions(targets=()), "--target"),
+        (ExportOptions(precision="int8"), "--precision"),
+        (ExportOptions(batches=(0,)), "--batch"),
+    ],
+)
+def test_options_without_meaning(options: ExportOptions, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=said):
+        export("missing.safetensors", tmp_path / "m", options)
+
+
+def test_fp16_that_strays_is_rejected(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = emulate.run
+
+    def off(*args: Any) -> Any:
+        return real(*args) + np.float32(0.1)
+
+    monkeypatch.setattr(emulate, "run", off)
+    options = ExportOptions(size=(64, 64), patch_order="new", targets=("tensorrt",))
+    # Two pictures do not pass, so eight are asked.
+    with pytest.raises(ParityError, match=r"on 8 pictures: FAILED(.|\n)*small\.rejected"):
+        export(str(weights), tmp_path / "small", options)
+    found = contract.read(tmp_path / "small.rejected")
+    assert found.parity["tensorrt"]["passed"] is False
 
 
 @pytest.fixture
@@ -170,7 +233,7 @@ def bad_parity(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("bad_parity")
 def test_past_the_gate_the_files_are_kept_as_rejected(weights: Path, tmp_path: Path) -> None:
-    options = ExportOptions(size=(64, 64), patch_order="new")
+    options = ExportOptions(size=(64, 64), patch_order="new", targets=("onnxruntime",))
     with pytest.raises(ParityError, match=r"FAILED(.|\n)*small\.rejected"):
         export(str(weights), tmp_path / "small", options)
     assert [path.name for path in tmp_path.iterdir()] == ["small.rejected"]
@@ -182,8 +245,9 @@ def test_a_rejected_export_leaves_the_old_model_alone(
     folder: Path, weights: Path, bad_parity: None
 ) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    options = ExportOptions(size=(64, 64), patch_order="new", targets=("onnxruntime",))
     with pytest.raises(ParityError):
-        export(str(weights), folder, ExportOptions(size=(64, 64), patch_order="new"))
+        export(str(weights), folder, options)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -227,7 +291,8 @@ def test_the_command(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr()
     assert "alpha max" in said.out
     assert f"birefnet remove PHOTO.jpg --model {out}" in said.out
-    assert "[5/5]" in said.err
+    assert "emulated: alpha mean" in said.out
+    assert "[7/7]" in said.err
     assert main([str(weights), str(out), "--size", "64"]) == 1
     assert "--patch-order legacy" in capsys.readouterr().err
     assert contract.read(out).width == 96
@@ -239,7 +304,8 @@ def test_the_licence_of_rmbg_is_printed_and_recorded(
     cache = tmp_path / "models--briaai--RMBG-2.0" / "snapshots" / "abc"
     cache.mkdir(parents=True)
     save_file(golden.small().state_dict(), cache / "model.safetensors")
-    assert main([str(cache), str(tmp_path / "rmbg"), "--size", "64"]) == 0
+    only = ["--size", "64", "--target", "onnxruntime"]
+    assert main([str(cache), str(tmp_path / "rmbg"), *only]) == 0
     assert "non-commercial" in capsys.readouterr().out
     found = contract.read(tmp_path / "rmbg")
     assert (found.licence, found.patch_order) == ("CC-BY-NC-4.0", "legacy")
