@@ -52,7 +52,7 @@ def network(name: str) -> BiRefNet:
 
 def pictures(count: int, size: int) -> Array:
     """Fixed pictures, and the example photographs after them."""
-    drawn = list(fixed_pictures(count - 2, size, size))
+    drawn = list(fixed_pictures(count - 2, size, size)) if count > 2 else []
     for name in ("dahlia", "lemur"):
         with Image.open(EXAMPLES / f"{name}.jpg") as image:
             drawn.append(np.asarray(image.convert("RGB").resize((size, size))))
@@ -262,12 +262,17 @@ def test_half_arithmetic_in_place() -> None:
 
 
 def distances(name: str, size: int, count: int, folder: Path) -> dict[str, Distance]:
-    """PyTorch's half run, the typed graph, and the graph without islands; all against float32."""
+    """PyTorch's half run, the typed graph and, at small sizes, the graph without islands; all
+    against float32.
+    """
     net, images = network(name), pictures(count, size)
     expected = run_torch(net, images, 1)
     fixed = FixedBiRefNet(net, size, size)
     found = {"half": distance(expected, run_half(net, images, 1))}
-    for label, choices in (("typed", Choices()), ("naive", Choices(islands=False))):
+    variants = {"typed": Choices(), "naive": Choices(islands=False)}
+    if size >= 1024:
+        del variants["naive"]
+    for label, choices in variants.items():
         model = typed_graph(fixed, 1, name, "fp16", "logits", choices)
         logits = emulate.run(emulate.emulate(model), images, 1, folder)
         found[label] = distance(expected, logits)
@@ -279,17 +284,18 @@ def distances(name: str, size: int, count: int, folder: Path) -> dict[str, Dista
     [
         ("nano", 384, 8),
         ("swin_v1_t", 256, 6),
-        pytest.param("swin_v1_l", 256, 6, marks=pytest.mark.slow),
-        pytest.param("swin_v1_t", 1024, 3, marks=pytest.mark.slow),
+        pytest.param("swin_v1_l", 256, 4, marks=pytest.mark.slow),
+        pytest.param("swin_v1_t", 1024, 2, marks=pytest.mark.slow),
     ],
 )
 def test_fp16_is_as_near_as_pytorchs_own(name: str, size: int, count: int, tmp_path: Path) -> None:
     found = distances(name, size, count, tmp_path)
-    half, typed, naive = found["half"], found["typed"], found["naive"]
+    half, typed = found["half"], found["typed"]
     # The design's factor; both figures are sums of chance over `count` pictures.
     assert typed.mean <= 1.25 * half.mean
-    # What the islands are for.
-    assert naive.mean > 1.2 * typed.mean
+    if "naive" in found:
+        # What the islands are for.
+        assert found["naive"].mean > 1.2 * typed.mean
     if name == "nano":
         # Trained weights: 99.9 % of the pixels within two levels, a quarter of one on average.
         assert typed.p999 <= P999
