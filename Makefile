@@ -5,11 +5,13 @@ VENV_FLAGS ?=
 DEMO := .venv/demo/bin/python
 DEV := .venv/dev/bin/python
 OLD := .venv/numpy1/bin/python
+# `make gpu GPU_PYTHON=...`: another Python that has TensorRT and PyCUDA.
+GPU_PYTHON ?= $(DEV)
 MODEL ?= nano
 WEIGHTS ?= ZhengPeng7/BiRefNet
 OUT ?= out/$(notdir $(WEIGHTS))
 
-.PHONY: help demo test test-all test-numpy1 check export parity bench nano wheel clean
+.PHONY: help demo test test-all test-numpy1 check export engine parity bench gpu nano wheel clean
 
 help:           ## list the targets
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */  /'
@@ -32,8 +34,14 @@ check: .venv/dev/.ready  ## formatting, lint, types, import contracts
 export: .venv/dev/.ready  ## WEIGHTS= OUT=: checkpoint to model folder
 	$(DEV) -m birefnet_export $(WEIGHTS) $(OUT) $(ARGS)
 
+engine: .venv/dev/.ready  ## MODEL=: TensorRT plans for this GPU (ARGS="--batch 1,4 --inspect")
+	$(DEV) -m birefnet_engine $(MODEL) $(ARGS)
+
 parity: .venv/dev/.ready  ## MODEL= WEIGHTS=: PyTorch against ONNX Runtime on the example pictures
 	$(DEV) bench/parity.py $(MODEL) $(if $(filter-out file,$(origin WEIGHTS)),--weights $(WEIGHTS))
+
+gpu: $(if $(filter $(DEV),$(GPU_PYTHON)),.venv/dev/.ready)  ## everything measured on an NVIDIA GPU (ARGS="device kernels"; bench/README.md)
+	$(GPU_PYTHON) bench/gpu.py $(ARGS)
 
 bench: .venv/dev/.ready  ## MODEL=: stage times of a cut-out at 1, 12 and 24 megapixels
 	$(DEV) bench/latency.py $(MODEL)

@@ -15,16 +15,26 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from birefnet_runtime.cutout import Cutout
+    from birefnet_runtime.device_cutout import DeviceCutout
     from birefnet_runtime.errors import (
         BirefnetError,
         ClosedError,
         ContractError,
+        DamagedPlanError,
         DecodeError,
         DeviceError,
         InputError,
+        LostDeviceError,
         ModelError,
+        NoDriverError,
+        NoPlanError,
+        NoTensorRTError,
         OptionError,
+        OtherGpuError,
+        OtherTensorRTError,
+        OutOfMemoryError,
         OutputError,
+        PlanError,
         TooLargeError,
     )
     from birefnet_runtime.matting import Matting
@@ -35,18 +45,33 @@ __all__ = [
     "ClosedError",
     "ContractError",
     "Cutout",
+    "DamagedPlanError",
     "DecodeError",
+    "DeviceCutout",
     "DeviceError",
     "InputError",
+    "LostDeviceError",
     "Matting",
     "ModelError",
+    "NoDriverError",
+    "NoPlanError",
+    "NoTensorRTError",
     "OptionError",
     "Options",
+    "OtherGpuError",
+    "OtherTensorRTError",
+    "OutOfMemoryError",
     "OutputError",
+    "PlanError",
     "TooLargeError",
 ]
 
-_HOMES = {"Cutout": "cutout", "Matting": "matting", "Options": "options"}
+_HOMES = {
+    "Cutout": "cutout",
+    "DeviceCutout": "device_cutout",
+    "Matting": "matting",
+    "Options": "options",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -45,7 +45,7 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.command == "doctor":
         from birefnet_runtime import doctor
 
-        return doctor.run()
+        return doctor.run(args.model)
     from birefnet_runtime import remove
 
     return remove.run(args)
@@ -58,7 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_remove(commands.add_parser("remove", help="cut out pictures"))
-    commands.add_parser("doctor", help="say what works here, what is missing, and how to get it")
+    doctor = commands.add_parser(
+        "doctor", help="say what works here, what is missing, and how to get it"
+    )
+    doctor.add_argument("model", nargs="?", help="model folder whose plans are looked at, too")
     return parser
 
 
@@ -85,6 +88,20 @@ def _add_remove(parser: argparse.ArgumentParser) -> None:
         help=f"refuse larger pictures (default and most: {MAX_PIXELS})",
     )
     _add_bare_model(parser.add_argument_group("for an .onnx file without contract"))
+    _add_gpu(parser.add_argument_group("for a GPU"))
+
+
+def _add_gpu(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--precision", choices=("fp16", "fp32"), help="of the plan (default: fp16, else fp32)")
+    add("--batch", type=int, metavar="N", help="rows of the plan (default: the smallest built)")
+    add(
+        "--provider",
+        choices=("cuda", "tensorrt"),
+        default="cuda",
+        help="what ONNX Runtime uses under --device cuda (default: cuda; tensorrt takes minutes "
+        "to start)",
+    )
 
 
 def _add_bare_model(group: argparse._ArgumentGroup) -> None:

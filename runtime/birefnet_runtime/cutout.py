@@ -24,6 +24,9 @@ class Cutout:
     is background. Alpha is straight: colours are not multiplied by it. ``timings``: seconds per
     step, by name (decode, preprocess, model, refine). The arrays belong to the cut-out, except that
     the foreground of an array source is that array.
+
+    ``rendered`` is ``image`` where a GPU made it; ``alpha`` is then a view of it when it is RGBA.
+    Both lie in page-locked memory, which goes back to a pool with the last array on it.
     """
 
     foreground: Bytes
@@ -32,10 +35,13 @@ class Cutout:
     options: Options = field(default_factory=Options)
     metadata: Metadata = field(default_factory=Metadata)
     timings: Mapping[str, float] = field(default_factory=dict)
+    rendered: Bytes | None = None
 
     @cached_property
     def rgba(self) -> Bytes:
         """uint8 [H,W,4], straight; colour is 0 where alpha is 0: no background stays in a file."""
+        if self.rendered is not None and self.rendered.shape[2:] == (4,):
+            return self.rendered
         visible = cv2.bitwise_and(self.foreground, self.foreground, mask=self.alpha)
         rgba: Bytes = np.asarray(cv2.cvtColor(visible, cv2.COLOR_RGB2RGBA), np.uint8)
         rgba[..., 3] = self.alpha
@@ -46,6 +52,8 @@ class Cutout:
         """What ``save`` writes: ``rgba``, ``alpha``, or uint8 [H,W,3] on the background."""
         if self.options.output == "alpha":
             return self.alpha
+        if self.rendered is not None:
+            return self.rendered
         if self.options.colour is not None:
             return refine.compose(self.foreground, self.alpha, self.options.colour)
         return self.rgba

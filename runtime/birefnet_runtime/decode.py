@@ -12,7 +12,7 @@ import io
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, cast
@@ -22,13 +22,15 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from birefnet_runtime.errors import DecodeError, InputError, TooLargeError, one_line
+from birefnet_runtime.errors import BirefnetError, DecodeError, TooLargeError, one_line
 from birefnet_runtime.frame import Bytes, Frame
 from birefnet_runtime.picture import split, to_frame, upright
 
 PictureSource = (
     str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
 )
+
+Empty = Callable[[tuple[int, ...]], Bytes]
 
 # Pillow's name of a format and the suffixes of its files. A phone's JPEG with a second picture in
 # it opens as MPO through the JPEG reader. AVIF needs Pillow 11.3.
@@ -48,25 +50,30 @@ SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffi
 _WARNINGS_LOCK = threading.Lock()
 
 
-def decode(source: PictureSource, max_pixels: int) -> Frame:
+def empty(shape: tuple[int, ...]) -> Bytes:
+    """Ordinary memory, uint8 of ``shape``, not filled."""
+    return np.empty(shape, np.uint8)
+
+
+def decode(source: PictureSource, max_pixels: int, empty: Empty = empty) -> Frame:
     """One upright RGB picture from a path, bytes, a Pillow image or an array.
 
     Arrays are uint8 [H,W,3] RGB, [H,W,4] RGBA with straight alpha, or [H,W] grey; they are
     borrowed, not copied. EXIF orientation is applied. Grey, 1-bit, palette and CMYK become RGB;
     16-bit grey is divided by 257 and rounded; 16-bit colour keeps its high byte. RGB stays as it is
-    under transparency. The ICC profile is kept when it is one for RGB. Raises DecodeError, or
-    TooLargeError above ``max_pixels``.
+    under transparency. The ICC profile is kept when it is one for RGB. ``empty`` gives the memory
+    of an ordinary JPEG's pixels. Raises DecodeError, or TooLargeError above ``max_pixels``.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, max_pixels)
     if isinstance(source, Image.Image):
         with _errors("<image>"):
-            _check_size("<image>", *source.size, max_pixels)
+            check_size("<image>", *source.size, max_pixels)
             return to_frame(source, "<image>")
     with ExitStack() as stack:
         stream, name = _open(source, stack)
         with _errors(name):
-            return _from_stream(stream, name, max_pixels)
+            return _from_stream(stream, name, max_pixels, empty)
 
 
 def _open(source: object, stack: ExitStack) -> tuple[IO[bytes], str]:
@@ -106,7 +113,7 @@ def _errors(name: str) -> Iterator[None]:
     """Whatever a damaged picture makes a decoder raise leaves as one InputError about ``name``."""
     try:
         yield
-    except InputError:
+    except BirefnetError:
         raise
     except Image.DecompressionBombError as error:
         raise TooLargeError(
@@ -128,16 +135,16 @@ def _from_array(pixels: NDArray[np.uint8], max_pixels: int) -> Frame:
     ):
         found = f"{pixels.dtype} {list(pixels.shape)}"
         raise DecodeError(name, f"is {found}: give uint8 [H,W,3], [H,W,4] or [H,W] in 0..255")
-    _check_size(name, pixels.shape[1], pixels.shape[0], max_pixels)
+    check_size(name, pixels.shape[1], pixels.shape[0], max_pixels)
     return Frame(*split(pixels), name)
 
 
-def _from_stream(stream: IO[bytes], name: str, max_pixels: int) -> Frame:
+def _from_stream(stream: IO[bytes], name: str, max_pixels: int, empty: Empty) -> Frame:
     with _open_header(stream) as image:
-        _check_size(name, *image.size, max_pixels)
+        check_size(name, *image.size, max_pixels)
         if image.format in ("JPEG", "MPO") and image.mode == "RGB":
             stream.seek(0)
-            rgb = _decode_jpeg(stream.read(), image.size)
+            rgb = _decode_jpeg(stream.read(), image.size, empty)
             if rgb is not None:
                 return upright(rgb, None, name, image)
             stream.seek(0)
@@ -152,16 +159,18 @@ def _open_header(stream: IO[bytes]) -> Image.Image:
         return Image.open(stream, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
-def _decode_jpeg(data: bytes, size: tuple[int, int]) -> Bytes | None:
+def _decode_jpeg(data: bytes, size: tuple[int, int], empty: Empty) -> Bytes | None:
     """uint8 [H,W,3] RGB, or None where simplejpeg finds a fault: Pillow then judges it."""
+    memory = empty((*size[::-1], 3))
     try:
-        rgb: Bytes = simplejpeg.decode_jpeg(data, "RGB")
+        rgb: Bytes = simplejpeg.decode_jpeg(data, "RGB", buffer=memory)
     except ValueError:
         return None
     return rgb if rgb.shape[:2] == size[::-1] else None
 
 
-def _check_size(name: str, width: int, height: int, max_pixels: int) -> None:
+def check_size(name: str, width: int, height: int, max_pixels: int) -> None:
+    """DecodeError for a picture without pixels, TooLargeError for one with too many."""
     if width < 1 or height < 1:
         raise DecodeError(name, f"has no pixels ({height}x{width})")
     if width * height > max_pixels:

@@ -22,16 +22,18 @@ PACKAGES = {
     "simplejpeg": "simplejpeg",
     "isal": "isal",
 }
-# One of these is wanted, for one machine never both; an engine needs the last.
-EXTRAS = ("onnxruntime", "onnxruntime-gpu", "tensorrt")
+# One of these is wanted, for one machine never both.
+EXTRAS = ("onnxruntime", "onnxruntime-gpu")
+# Names under which TensorRT is distributed, by version and CUDA.
+TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-bindings")
 # Large enough to see that every step works, small enough to take no time.
 _SIZE = 256
 _WIDTH = 24
 
 
-def run() -> int:
-    """Print the report; 0 when a cut-out is possible, 1 when not."""
-    for name, text in _report():
+def run(model: str | None = None) -> int:
+    """Print the report, with the plans of ``model``; 0 when a cut-out is possible, 1 when not."""
+    for name, text in _report(model):
         print(f"{name:<{_WIDTH}}{text}")
     try:
         text, status = _prove(), 0
@@ -49,7 +51,7 @@ def version_of(package: str) -> str | None:
         return None
 
 
-def _report() -> Iterator[tuple[str, str]]:
+def _report(model: str | None) -> Iterator[tuple[str, str]]:
     yield "python", f"{platform.python_version()} ({sys.executable})"
     yield "platform", platform.platform()
     yield DISTRIBUTION, version_of(DISTRIBUTION) or "not installed: run from a source tree"
@@ -58,6 +60,8 @@ def _report() -> Iterator[tuple[str, str]]:
     for package in EXTRAS:
         yield package, version_of(package) or "not installed"
     yield from _devices()
+    yield from _gpu()
+    yield from _plans(model)
 
 
 def _missing(package: str, module: str) -> str:
@@ -78,7 +82,68 @@ def _devices() -> Iterator[tuple[str, str]]:
     yield "cpu", "yes"
     fix = "no: with an NVIDIA GPU, pip uninstall onnxruntime, pip install 'birefnet-trt[gpu]'"
     yield "cuda", "in ONNX Runtime" if "CUDAExecutionProvider" in found else fix
-    yield "tensorrt", "no: this version runs no TensorRT engines yet"
+
+
+def _gpu() -> Iterator[tuple[str, str]]:
+    """What the CUDA path needs: driver and GPU, PyCUDA, cuda-bindings, TensorRT."""
+    try:
+        from birefnet_runtime import device
+
+        gpu = device.probe()
+    except ImportError as error:
+        yield "gpu", f"not looked at: {one_line(error)}"
+        return
+    except BirefnetError as error:
+        yield "gpu", one_line(error)
+    else:
+        yield "driver", "runs CUDA up to {}.{}".format(*gpu.driver)
+        yield "gpu", "{}, compute capability {}.{}".format(gpu.name, *gpu.capability)
+    yield "pycuda", version_of("pycuda") or f"not installed: {device.INSTALL_PYCUDA}"
+    yield (
+        "cuda-bindings",
+        version_of("cuda-bindings")
+        or ("not installed: runs are not replayed from a CUDA graph; it comes with the same extra"),
+    )
+    found = (f"{name} {version_of(name)}" for name in TENSORRT if version_of(name))
+    yield (
+        "tensorrt",
+        next(found, "not installed: pip install 'birefnet-trt[tensorrt-cu13]' (-cu12)"),
+    )
+
+
+def _plans(model: str | None) -> Iterator[tuple[str, str]]:
+    """The plans in the folder of ``model``, and whether one of them would be taken here."""
+    if model is None:
+        return
+    from birefnet_engine import manifest
+    from birefnet_runtime import model as models
+
+    try:
+        folder, _ = models.locate_folder(model)
+        found = manifest.find(folder)
+    except BirefnetError as error:
+        yield "plans", one_line(error)
+        return
+    for one in found:
+        yield "plan", f"{one.key}, {one.plan_bytes / 1e6:.0f} MB, parity {one.parity}"
+    yield "plans", _usable(model) if found else f"none: birefnet-build {folder}"
+
+
+def _usable(model: str) -> str:
+    """The plan that would be taken, tried; what a second slot costs."""
+    from birefnet_runtime import backend, cuda
+    from birefnet_runtime.matting import Matting
+    from birefnet_runtime.model import Overrides
+
+    try:
+        opened = backend.open_backend(model, Overrides(), backend.Request("tensorrt"))
+        with Matting(opened) as matting:
+            size = opened.context_bytes / 1e6 if isinstance(opened, cuda.CudaBackend) else 0
+            return (
+                f"works: {matting.describe()}; {size:.0f} MB of GPU memory for each slot's context"
+            )
+    except (BirefnetError, ImportError) as error:
+        return f"none of them here: {one_line(error)}"
 
 
 def _prove() -> str:

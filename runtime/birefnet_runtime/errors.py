@@ -3,7 +3,16 @@
     BirefnetError                 root, from the contract
     ├── ContractError             a contract is missing, unreadable or contradicts its files
     ├── ModelError                a model is not there, does not load, or gives no alpha
-    ├── DeviceError               the device that was asked for is not there
+    ├── DeviceError               the device that was asked for is not there, or fails
+    │   ├── NoDriverError         no NVIDIA driver, or no GPU that it can use
+    │   ├── NoTensorRTError       TensorRT is not installed
+    │   ├── OutOfMemoryError      the GPU's memory is full
+    │   └── LostDeviceError       the GPU's context is gone: nothing works in this process any more
+    ├── PlanError                 a TensorRT plan cannot be used
+    │   ├── NoPlanError           none was built that could run here
+    │   ├── OtherTensorRTError    plans were built, by another version of TensorRT
+    │   ├── OtherGpuError         plans were built, for another GPU
+    │   └── DamagedPlanError      its bytes, owner or mode are not what they must be
     ├── OptionError               an option has a value without meaning
     ├── InputError                one picture cannot be used; has ``source`` and ``reason``
     │   ├── DecodeError           it is not a picture, is damaged, or has an unknown layout
@@ -22,12 +31,21 @@ __all__ = [
     "BirefnetError",
     "ClosedError",
     "ContractError",
+    "DamagedPlanError",
     "DecodeError",
     "DeviceError",
     "InputError",
+    "LostDeviceError",
     "ModelError",
+    "NoDriverError",
+    "NoPlanError",
+    "NoTensorRTError",
     "OptionError",
+    "OtherGpuError",
+    "OtherTensorRTError",
+    "OutOfMemoryError",
     "OutputError",
+    "PlanError",
     "TooLargeError",
     "one_line",
 ]
@@ -38,7 +56,43 @@ class ModelError(BirefnetError):
 
 
 class DeviceError(BirefnetError):
-    """The device that was asked for is not there; the text names the package that brings it."""
+    """The device that was asked for is not there, or fails; the text says how to get it."""
+
+
+class NoDriverError(DeviceError):
+    """There is no NVIDIA driver, or no GPU that it can use."""
+
+
+class NoTensorRTError(DeviceError):
+    """TensorRT is not installed."""
+
+
+class OutOfMemoryError(DeviceError):
+    """The GPU's memory is full; what needed it was given back, and smaller work still runs."""
+
+
+class LostDeviceError(DeviceError):
+    """The GPU's context is gone, after a fault on it: only a new process can use the GPU again."""
+
+
+class PlanError(BirefnetError):
+    """A TensorRT plan cannot be used; the text names the command that builds one that can."""
+
+
+class NoPlanError(PlanError):
+    """No plan was built that could run what was asked for."""
+
+
+class OtherTensorRTError(PlanError):
+    """Plans were built, by another version of TensorRT than the one installed."""
+
+
+class OtherGpuError(PlanError):
+    """Plans were built, for another GPU than the one here."""
+
+
+class DamagedPlanError(PlanError):
+    """A plan is damaged, was replaced, or lies where others can write it."""
 
 
 class OptionError(BirefnetError):

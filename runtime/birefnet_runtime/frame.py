@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,3 +56,18 @@ class Slot:
     def create(cls, shape: tuple[int, int, int, int]) -> Slot:
         """A slot for the input ``shape`` [B,3,h,w]."""
         return cls(np.zeros(shape, np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """What came out for one picture, at its own resolution.
+
+    ``foreground``: uint8 [H,W,3]. ``alpha``: uint8 [H,W]. ``image``: what the options ask for where
+    the device made it, uint8 [H,W,4] or [H,W,3], else None; ``alpha`` may be a view of it.
+    ``seconds``: per step, where the device measured it.
+    """
+
+    foreground: Bytes
+    alpha: Bytes
+    image: Bytes | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)

@@ -94,6 +94,26 @@ def locate(model: str | Path, overrides: Overrides | None = None) -> Source:
     return Source(path, None, {**_read_sidecar(path), **given})
 
 
+def folder_of(model: str | Path) -> Path | None:
+    """The model folder that ``model`` names, or None for a bare file; ModelError as ``locate``."""
+    path = _find(model)
+    return path if path.is_dir() else None
+
+
+def locate_folder(model: str | Path, overrides: Overrides | None = None) -> tuple[Path, Contract]:
+    """The model folder ``model`` and its contract, for a plan in it; no ONNX file is looked at.
+
+    Raises ModelError for a bare file or where overrides are given, ContractError.
+    """
+    folder = folder_of(model)
+    if folder is None:
+        raise ModelError(
+            f"{model} is a bare file: TensorRT needs a model folder from birefnet-export, with a "
+            "plan from birefnet-build"
+        )
+    return folder, _read(folder, (overrides or Overrides()).to_fields())
+
+
 def _find(model: str | Path) -> Path:
     if str(model) == NANO:
         if not (NANO_FOLDER / FILE_NAME).is_file():
@@ -111,13 +131,18 @@ def _find(model: str | Path) -> Path:
 
 
 def _from_folder(folder: Path, name: str, given: dict[str, Any]) -> Source:
+    contract = _read(folder, given)
+    return Source(verify(contract, folder, name), contract)
+
+
+def _read(folder: Path, given: dict[str, Any]) -> Contract:
     contract = read(folder)
     if given:
         raise ModelError(
             f"{folder} has a contract, which decides {', '.join(sorted(given))}: "
             "leave these options out"
         )
-    return Source(verify(contract, folder, name), contract)
+    return contract
 
 
 def _listed(path: Path) -> bool:

@@ -19,7 +19,7 @@ class Preprocess:
 
     def __init__(self, contract: Contract) -> None:
         self._size = (contract.width, contract.height)
-        self._table = _table(contract)
+        self._table = table(contract)
 
     def run(self, frame: Frame, slot: Slot) -> None:
         """Write ``frame`` into row 0 of ``slot.tensor``: float32 [3,h,w], RGB, normalised."""
@@ -33,9 +33,9 @@ def resize(rgb: Bytes, size: tuple[int, int]) -> Bytes:
     return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR))
 
 
-def _table(contract: Contract) -> Floats:
+def table(contract: Contract) -> Floats:
     """float32 [3,256]: the normalised value of each of a channel's 256 levels."""
     levels = np.arange(256) / 255
     mean, std = (np.asarray(values)[:, None] for values in (contract.mean, contract.std))
-    table: Floats = ((levels - mean) / std).astype(np.float32)
-    return table
+    normal: Floats = ((levels - mean) / std).astype(np.float32)
+    return normal

@@ -43,18 +43,25 @@ def _open(args: argparse.Namespace) -> Matting:
         size=args.size,
         activation=args.activation,
         output=args.output_name,
+        precision=args.precision,
+        batch=args.batch,
+        provider=args.provider,
     )
 
 
 def _remove_all(matting: Matting, jobs: list[Job], options: Options) -> int:
     progress = Progress(len(jobs))
     failed: list[str] = []
-    results = matting.stream(_sources(jobs), options, errors="yield")
+
+    def save(number: int, cutout: Cutout) -> None:
+        _write(jobs[number], cutout)
+
+    results = matting.stream(_sources(jobs), options, errors="yield", work=save)
     for job, result in zip(jobs, results, strict=True):
-        error = _finish(job, result)
-        if error is not None:
+        if isinstance(result, BirefnetError):
             failed.append(job.label)
-            progress.say(f"birefnet: {job.label}: {error}")
+            reason = result.reason if isinstance(result, InputError) else one_line(result)
+            progress.say(f"birefnet: {job.label}: {reason}")
         progress.step()
     progress.clear()
     if failed and len(jobs) > 1:
@@ -69,18 +76,10 @@ def _sources(jobs: list[Job]) -> Iterator[PictureSource]:
         yield sys.stdin.buffer.read() if job.source == PIPE else job.source
 
 
-def _finish(job: Job, result: Cutout | BirefnetError) -> str | None:
-    """Write one result; what went wrong, or None."""
-    try:
-        if isinstance(result, BirefnetError):
-            raise result
-        if job.target == PIPE:
-            sys.stdout.buffer.write(result.encode(".png"))
-            sys.stdout.buffer.flush()
-        else:
-            encode.write(job.target, result.encode(Path(job.target).suffix))
-    except InputError as error:
-        return error.reason
-    except BirefnetError as error:
-        return one_line(error)
-    return None
+def _write(job: Job, cutout: Cutout) -> None:
+    """Encode one result and write it; OutputError when that fails."""
+    if job.target == PIPE:
+        sys.stdout.buffer.write(cutout.encode(".png"))
+        sys.stdout.buffer.flush()
+    else:
+        encode.write(job.target, cutout.encode(Path(job.target).suffix))

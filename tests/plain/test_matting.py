@@ -13,7 +13,7 @@ import pytest
 from birefnet_runtime import BirefnetError, Cutout, Matting, Options
 from birefnet_runtime.errors import ClosedError, DecodeError, ModelError, OptionError, TooLargeError
 from birefnet_runtime.frame import Floats, Slot
-from birefnet_runtime.pipeline import SLOTS
+from birefnet_runtime.host import SLOTS, HostBackend
 from helpers.pictures import Pixels, decoded, disc, encoded, noise
 
 
@@ -180,7 +180,7 @@ def test_decoding_overlaps_the_model(matting: Matting, tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(encoded(grey(3)))
     executor = PatientExecutor(matting)
-    with Matting(executor) as opened:  # type: ignore[arg-type]
+    with Matting(HostBackend(executor)) as opened:  # type: ignore[arg-type]
         results = list(opened.stream(WatchedPath(file, executor.reading) for _ in range(5)))
     assert len(results) == 5
     assert executor.overlapped == [True, True]

@@ -88,7 +88,12 @@ def test_runtime_and_engine_keep_to_the_syntax_of_python_310() -> None:
 def test_extras_are_the_designs() -> None:
     data = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = data["project"]["optional-dependencies"]
-    assert set(extras) == {"cpu", "gpu", "tensorrt", "export", "serve", "dev"}
+    gpu = {"tensorrt", "tensorrt-cu12", "tensorrt-cu13"}
+    assert set(extras) == {"cpu", "gpu", "export", "serve", "dev"} | gpu
+    # Libraries of two CUDA majors in one process do not go together.
+    for major in (12, 13):
+        bindings = next(item for item in extras[f"tensorrt-cu{major}"] if "cuda-bindings" in item)
+        assert bindings.endswith(f"<{major + 1}")
     # Both distributions install the module onnxruntime and would overwrite each other.
     assert not any("onnxruntime" in item for item in data["project"]["dependencies"])
     assert not any("onnxruntime" in item for item in extras["export"])

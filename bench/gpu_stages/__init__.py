@@ -1,0 +1,1 @@
+"""What `make gpu` measures, a stage a file; see ../gpu.py."""
