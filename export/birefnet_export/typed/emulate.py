@@ -46,35 +46,35 @@ def emulate(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def run(model: onnx.ModelProto, images: Array, batch: int, folder: Path) -> Array:
-    """The first output of an emulated ``model`` on ``images`` [N,3,H,W]; ``folder`` takes its file.
+def save(model: onnx.ModelProto, path: Path) -> Path:
+    """Write an emulated ``model`` to ``path`` (large weights beside it); returns ``path``.
+
+    Unchecked, and ``model`` is spent: its weights may lie in the file only.
+    """
+    external = model.ByteSize() > EXTERNAL_BYTES
+    location = f"{path.name}.data"
+    onnx.save_model(model, str(path), save_as_external_data=external, location=location)
+    return path
+
+
+def run(path: Path, images: Array, batch: int) -> Array:
+    """The first output of the emulated model at ``path`` on ``images`` [N,3,H,W].
 
     Raises ExportError when the canary stayed finite: then nothing was rounded.
     """
-    path = folder / "emulated.onnx"
-    try:
-        _save(model, path)
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    finally:
-        for file in folder.glob("emulated.onnx*"):
-            file.unlink()
+    options = onnxruntime.SessionOptions()
+    # The arena keeps every size it ever gave: gigabytes at 1024x1024.
+    options.enable_cpu_mem_arena = False
+    providers = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    name = session.get_inputs()[0].name
     parts = []
     for part in batches(images, batch):
-        answer, canary = session.run(None, {model.graph.input[0].name: part})
+        answer, canary = session.run(None, {name: part})
         if not np.isinf(canary).all():
             raise ExportError("ONNX Runtime did not round to FP16: this emulation proves nothing")
         parts.append(answer)
     return np.concatenate(parts)[: len(images)]
-
-
-def _save(model: onnx.ModelProto, path: Path) -> None:
-    """Unchecked, and without the side effect that saving external data has on ``model``."""
-    external = model.ByteSize() > EXTERNAL_BYTES
-    if external:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
-        model = copy
-    onnx.save_model(model, str(path), save_as_external_data=external, location=f"{path.name}.data")
 
 
 def _widen(tensor: TensorProto) -> TensorProto:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -72,20 +74,30 @@ class Typed:
 
     def prove(self, work: Work) -> Proof:
         """The first graph emulated against PyTorch; on more pictures where two do not pass."""
-        model = emulate.emulate(self.build(work, work.contract.batch, graph.LOGITS))
-        proof = self._measure(work, model, work.answer)
+        model = self.build(work, work.contract.batch, graph.LOGITS)
+        path = emulate.save(emulate.emulate(model), work.folder / "emulated.onnx")
+        # The file is as large as the weights in float32: not twice in memory.
+        del model
+        gc.collect()
+        try:
+            return self._prove(work, path)
+        finally:
+            for file in work.folder.glob("emulated.onnx*"):
+                file.unlink()
+
+    def _prove(self, work: Work, path: Path) -> Proof:
+        proof = self._measure(work, path, work.answer)
         if proof.passed or proof.half is None:
             return proof
-        more = self._measure(work, model, reference(work.network, work.contract, MORE_PICTURES))
+        more = self._measure(work, path, reference(work.network, work.contract, MORE_PICTURES))
         # The plan is tried on the two reference pictures: what they gave is what it may reach.
         return replace(more, gate=gate(_worse(proof.half, proof.emulated)))
 
-    def _measure(self, work: Work, model: onnx.ModelProto, answer: Answer) -> Proof:
-        batch = work.contract.batch
-        logits = emulate.run(model, answer.images, batch, work.folder)
-        emulated, half = distance(answer.logits, logits), None
+    def _measure(self, work: Work, path: Path, answer: Answer) -> Proof:
+        batch, half = work.contract.batch, None
         if self.precision == "fp16":
             half = distance(answer.logits, run_half(work.network, answer.images, batch))
+        emulated = distance(answer.logits, emulate.run(path, answer.images, batch))
         plan = gate(half and _worse(half, emulated))
         return Proof(self.precision, emulated, half, gate(half), plan)
 
