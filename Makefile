@@ -37,8 +37,8 @@ export: .venv/dev/.ready  ## WEIGHTS= OUT=: checkpoint to model folder
 engine: .venv/dev/.ready  ## MODEL=: TensorRT plans for this GPU (ARGS="--batch 1,4 --inspect")
 	$(DEV) -m birefnet_engine $(MODEL) $(ARGS)
 
-parity: .venv/dev/.ready  ## MODEL= WEIGHTS=: PyTorch against ONNX Runtime on the example pictures
-	$(DEV) bench/parity.py $(MODEL) $(if $(filter-out file,$(origin WEIGHTS)),--weights $(WEIGHTS))
+parity: .venv/dev/.ready  ## MODEL= WEIGHTS=: every executor here against PyTorch, as a report (ARGS="--stages")
+	$(DEV) bench/parity.py $(if $(filter-out file,$(origin MODEL)),$(MODEL)) $(if $(filter-out file,$(origin WEIGHTS)),--weights $(WEIGHTS)) $(ARGS)
 
 gpu: $(if $(filter $(DEV),$(GPU_PYTHON)),.venv/dev/.ready)  ## everything measured on an NVIDIA GPU (ARGS="device kernels"; bench/README.md)
 	$(GPU_PYTHON) bench/gpu.py $(ARGS)

@@ -1,0 +1,1 @@
+"""What ``bench/parity.py`` is made of: executors, figures, stages, verdicts and the report."""
