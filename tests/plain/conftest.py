@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,3 +22,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def matting(tiny: Path) -> Iterator[Matting]:
     with Matting.open(tiny, device="cpu", threads=1) as opened:
         yield opened
+
+
+# A shell's background job ignores SIGINT, and so would this process and every command it starts:
+# tests of Ctrl-C would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
