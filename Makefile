@@ -46,8 +46,11 @@ gpu: $(if $(filter $(DEV),$(GPU_PYTHON)),.venv/dev/.ready)  ## everything measur
 bench: .venv/dev/.ready  ## MODEL=: stage times of a cut-out at 1, 12 and 24 megapixels
 	$(DEV) bench/latency.py $(MODEL)
 
-nano: .venv/dev/.ready  ## train the embedded model again (half an hour)
+nano: .venv/dev/.ready  ## train the embedded model again (ARGS="--minutes 60"); goes on where it stopped
 	$(DEV) -m birefnet_export.nano out/nano $(ARGS)
+
+nano-eval: .venv/dev/.ready  ## score the embedded model's weights on the held-out scenes
+	$(DEV) -m birefnet_export.nano out/nano --evaluate
 
 wheel: .venv/dev/.ready  ## dist/*.whl
 	$(DEV) -m build --wheel

@@ -65,9 +65,11 @@ class Nvrtc:
         return one_line(text.rstrip(b"\0").decode(errors="replace"))[:_SHOWN]
 
     def _bytes(self, size: Any, fill: Any, program: Any) -> bytes:
-        data = bytes(self._call(size, program))
+        count = self._call(size, program)
+        # NVRTC writes into this object: never one of the single bytes that Python keeps for all.
+        data = bytes(count + 2)
         self._call(fill, program, data)
-        return data
+        return data[:count]
 
     def _call(self, function: Any, *arguments: object) -> Any:
         """Call NVRTC and check its code; the value that came with it, if any."""
