@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .foreground import Placement, stamped
-from .raster import Bytes, Picture, Plane, Rng, as_float, blur, mix, strokes
+from .foreground import Foreground, Placement, stamped
+from .raster import Bytes, Picture, Plane, Rng, as_float, blur, mix, strokes, warp
 from .shade import lit, shadow
 from .sources import Sources
 from .texture import colour, noise, photographic, procedural, ramp, relative
@@ -98,3 +98,16 @@ def background(rng: Rng, sources: Sources, size: int) -> Picture:
 def shaded_by(rng: Rng, picture: Picture, alpha: Plane) -> Picture:
     """``picture`` with the object's shadow cast on it; the shadow belongs to the background."""
     return picture * (1 - shadow(rng, alpha))[..., None]
+
+
+def mirrored(rng: Rng, picture: Picture, front: Foreground) -> Picture:
+    """``picture`` with the object's image upside down under it, as on a polished table."""
+    rows = np.flatnonzero(front.alpha.max(axis=1) > 0.5)
+    bottom = float(rows[-1]) if len(rows) else 0.0
+    matrix = np.array([[1, 0, 0], [0, -1, 2 * bottom]])
+    size = picture.shape[0]
+    coverage = warp(front.alpha, matrix, size) * np.float32(rng.uniform(0.1, 0.4))
+    coverage[: int(bottom)] = 0
+    sigma = float(rng.uniform(0.3, 2.0))
+    image = blur(warp(front.picture, matrix, size), sigma)
+    return mix(picture, image, blur(as_float(coverage), sigma))

@@ -8,9 +8,9 @@ from birefnet_export.config import NetworkConfig
 SIZE = 384  # pixels of the contract, both ways
 NANO = NetworkConfig(
     embed=24,
-    depths=(2, 2, 3, 1),
+    depths=(1, 1, 3, 1),
     heads=(2, 4, 8, 16),
-    window=8,
+    window=6,
     mlp_ratio=2,
     width=16,
     aspp=32,

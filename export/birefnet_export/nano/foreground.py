@@ -66,13 +66,18 @@ def place(rng: Rng, largest: float) -> Placement:
     )
 
 
-def drawn(rng: Rng, photos: list[Bytes], size: int) -> Foreground:
-    """A procedural figure: every part its own surface and shading, hair on hairy parts."""
+def drawn(rng: Rng, photos: list[Bytes], size: int, hairy: bool = False) -> Foreground:
+    """A procedural figure: every part its own surface and shading, hair on hairy parts.
+
+    ``hairy`` asks for a figure that has some.
+    """
     parts, placement = figure(rng), place(rng, 1.5)
+    while hairy and not any(part.hairy for part in parts):
+        parts = figure(rng)
     surfaces: dict[int, Picture] = {}
     picture: Picture | None = None
     alpha = np.zeros((size, size), np.float32)
-    furry = rng.random() < 0.6
+    furry = hairy or rng.random() < 0.6
     for part in parts:
         mask = polygon(placement(part.outline), size)
         if part.hole:
@@ -144,3 +149,13 @@ def over(top: Foreground, base: Foreground) -> Foreground:
     union = top.alpha + base.alpha * (1 - top.alpha)
     weight = as_float(top.alpha / np.maximum(union, np.float32(1e-4)))
     return Foreground(mix(base.picture, top.picture, weight), as_float(union))
+
+
+def glazed(rng: Rng, foreground: Foreground) -> Foreground:
+    """The object as glass: 50 to 85 % opaque inside, solid towards its rim, with highlights."""
+    alpha = foreground.alpha
+    inside = blur(alpha, float(rng.uniform(0.01, 0.03)) * alpha.shape[0])
+    rim = np.clip(2 - 2 * inside, 0, 1)
+    clear = rng.uniform(0.5, 0.85)
+    picture = mix(foreground.picture, as_float(np.broadcast_to(colour(rng), (1, 1, 3))), 0.4)
+    return Foreground(lit(rng, picture, alpha), as_float(alpha * (clear + (1 - clear) * rim)))

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from .raster import Bytes
-from .scenes import scene
+from .scenes import scene, stacked
 from .sources import Sources
 
 CHUNK = 50
@@ -21,22 +21,44 @@ CHUNK = 50
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a pool holds: scenes ``seed`` .. ``seed + count - 1`` at ``size`` pixels."""
+    """What a pool holds: scenes ``seed`` .. ``seed + count - 1`` at ``size`` pixels.
+
+    Of a scene either the shot and its alpha (4 channels), or its ``layers`` (7: see
+    ``scenes.stacked``). ``kinds`` of scenes follow each other in turn; none leaves it to chance.
+    """
 
     seed: int
     count: int
     size: int
+    layers: bool = False
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """Bytes of a pixel."""
+        return 7 if self.layers else 4
+
+    def kind(self, index: int) -> str:
+        """The kind of scene number ``index``, empty where chance decides."""
+        return self.kinds[index % len(self.kinds)] if self.kinds else ""
+
+    def make(self, index: int, sources: Sources) -> Bytes:
+        """Scene number ``index``, uint8 [S,S,C]."""
+        if self.layers:
+            return stacked(self.seed + index, sources, self.size)
+        made = scene(self.seed + index, sources, self.size, self.kind(index))
+        return np.dstack([made.shot, made.alpha])
 
 
 def pool(
     folder: Path, name: str, recipe: Recipe, load: Callable[[], Sources], workers: int = 2
 ) -> Bytes:
-    """uint8 [N,S,S,4], RGB and alpha, mapped read-only from ``folder``/``name``.npy, or made.
+    """uint8 [N,S,S,C] of ``recipe``, mapped read-only from ``folder``/``name``.npy, or made.
 
     ``load`` is called only when scenes must be made: none there, another recipe, or half made.
     """
     file, mark = folder / f"{name}.npy", folder / f"{name}.json"
-    wanted = asdict(recipe)
+    wanted = json.loads(json.dumps(asdict(recipe)))
     if not (mark.exists() and json.loads(mark.read_text()) == wanted):
         mark.unlink(missing_ok=True)
         fill(file, recipe, load(), workers)
@@ -48,7 +70,7 @@ def pool(
 def fill(file: Path, recipe: Recipe, sources: Sources, workers: int) -> None:
     """Writes the scenes of ``recipe`` to ``file`` ; ``workers`` 1 means this process."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    shape = (recipe.count, recipe.size, recipe.size, 4)
+    shape = (recipe.count, recipe.size, recipe.size, recipe.channels)
     np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape).flush()
     starts = range(0, recipe.count, CHUNK)
     job = (file, recipe, sources)
@@ -85,7 +107,5 @@ def _chunk(start: int) -> None:
     file, recipe, sources = _job
     target = np.load(file, mmap_mode="r+")
     for index in range(start, min(start + CHUNK, recipe.count)):
-        made = scene(recipe.seed + index, sources, recipe.size)
-        target[index, ..., :3] = made.shot
-        target[index, ..., 3] = made.alpha
+        target[index] = recipe.make(index, sources)
     target.flush()

@@ -13,17 +13,25 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw
 
-from .evaluate import Score
+from .sources import PACKAGES
 from .train import Plan, Progress
 
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pillow", "safetensors")
-DEBIAN = ("openclipart-png", "gnome-backgrounds", "mate-backgrounds", "plasma-workspace-wallpapers")
+INK = {"loss": (0, 0, 0), "IoU": (0, 90, 200), "MAE": (200, 60, 0)}
 
 
 def write(
-    file: Path, plan: Plan, progress: Progress, score: Score, scenes: int, parameters: int
+    file: Path,
+    plan: Plan,
+    progress: Progress,
+    held_out: dict[str, dict[str, float | None]],
+    scenes: int,
+    parameters: int,
 ) -> None:
-    """Writes the record as JSON. Minutes are of training only; the scenes were made before."""
+    """Writes the record as JSON. Minutes are of training only; the scenes were made before.
+
+    ``held_out`` is the score by kind of scene, and of "all".
+    """
     text = json.dumps(
         {
             "name": "nano",
@@ -31,13 +39,17 @@ def write(
             "minutes": round(progress.spent / 60, 2),
             "steps": progress.step,
             "loss": round(progress.loss, 4),
-            "held_out": asdict(score),
+            "tests": progress.tests,
+            "held_out": held_out,
             "training_scenes": scenes,
             "parameters": parameters,
             "machine": {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "cpu": cpu()},
             "python": platform.python_version(),
             "libraries": {name: version(name) for name in LIBRARIES if present(name)},
-            "debian": {name: package(name) for name in DEBIAN},
+            "debian": {
+                name: {"version": package(name), "licence": licence}
+                for name, licence in PACKAGES.items()
+            },
         },
         indent=1,
     )
@@ -66,17 +78,37 @@ def package(name: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def draw(file: Path, curve: list[tuple[float, float]]) -> None:
-    """The loss over the minutes as a small PNG."""
-    width, height = 640, 240
-    canvas = Image.new("L", (width, height), 255)
+def draw(file: Path, progress: Progress) -> None:
+    """Loss, and IoU and MAE on held-out scenes, over the minutes, as a small PNG."""
+    width, height = 800, 320
+    canvas = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(canvas)
-    last, top = max(curve[-1][0], 1.0), max(loss for _, loss in curve)
-    points = [
-        (10 + t / last * (width - 20), height - 20 - y / top * (height - 40)) for t, y in curve
-    ]
-    pen.line(points, fill=0, width=2)
-    pen.text(
-        (10, 4), f"loss {curve[0][1]:.2f} to {curve[-1][1]:.2f} in {last / 60:.0f} min", fill=0
-    )
+    last = max(progress.spent, 1.0)
+    top = max(loss for _, loss in progress.curve)
+    lines = {
+        "loss": [(t, loss / top) for t, loss in progress.curve],
+        "IoU": [(t, iou) for t, _, iou, _ in progress.tests],
+        "MAE": [(t, mae) for t, _, _, mae in progress.tests],
+    }
+    for row, (name, line) in enumerate(lines.items()):
+        points = [(30 + t / last * (width - 40), (height - 20) * (1 - y)) for t, y in line]
+        pen.line(points, fill=INK[name], width=2)
+        pen.text((width - 250, 95 + 14 * row), caption(name, progress), fill=INK[name])
+    for tenth in range(0, 11, 2):
+        pen.text((4, (height - 20) * (1 - tenth / 10)), f"{tenth / 10:.1f}", fill="grey")
+        pen.text(
+            (30 + tenth / 10 * (width - 60), height - 14),
+            f"{tenth * last / 600:.0f} min",
+            fill="grey",
+        )
     canvas.save(file)
+
+
+def caption(name: str, progress: Progress) -> str:
+    """What a line's legend says."""
+    if name == "loss":
+        return f"loss, from {progress.curve[0][1]:.2f} to {progress.loss:.2f}"
+    if not progress.tests:
+        return ""
+    iou, mae = progress.tests[-1][2:]
+    return f"{name} of held-out scenes, at last {iou if name == 'IoU' else mae:.3f}"

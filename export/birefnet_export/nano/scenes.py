@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .background import background, shaded_by
+from .background import background, clutter, mirrored, shaded_by
 from .camera import photograph
-from .foreground import Foreground, clipped, drawn, over
-from .raster import Bytes, Picture, Rng, as_float, mix, to_bytes
+from .foreground import Foreground, clipped, drawn, glazed, over
+from .raster import Bytes, Picture, Rng, as_float, mix, to_bytes, to_float
 from .sources import Sources
 
-# Shares of scenes without an object, with two, and with object and background of one brightness.
-EMPTY, DOUBLE, CAMOUFLAGE = 0.03, 0.14, 0.15
+# Kinds that a scene can be asked to be; without one the shares below decide.
+KINDS = ("hair", "glass", "shadow", "dark", "clutter", "empty")
+# Shares of scenes without an object, with two, with object and background of one brightness, with
+# both very dark or very light, of glass, with a cast shadow, with a mirror image underneath.
+EMPTY, DOUBLE, CAMOUFLAGE, EXTREME, GLASS, SHADOW, MIRROR = 0.04, 0.14, 0.12, 0.08, 0.05, 0.5, 0.06
 
 
 @dataclass(frozen=True)
@@ -31,41 +34,71 @@ class Scene:
     shot: Bytes
 
 
-def scene(seed: int, sources: Sources, size: int) -> Scene:
-    """Scene number ``seed``: the same bytes for the same seed, sources and size."""
+def scene(seed: int, sources: Sources, size: int, kind: str = "") -> Scene:
+    """Scene number ``seed``: the same bytes for the same seed, sources, size and kind."""
     rng = np.random.default_rng(seed)
-    behind = background(rng, sources, size)
-    front = subject(rng, sources, size)
-    if rng.random() < EMPTY:
-        front = Foreground(front.picture, np.zeros_like(front.alpha))
-    if rng.random() < CAMOUFLAGE:
-        front = Foreground(matched(front.picture, front, behind), front.alpha)
-    if rng.random() < 0.5:
-        behind = shaded_by(rng, behind, front.alpha)
-    front_bytes, behind_bytes, alpha = (
-        to_bytes(front.picture),
-        to_bytes(behind),
-        to_bytes(front.alpha),
+    front, behind = layers(rng, sources, size, kind)
+    return compose(rng, front, behind, kind)
+
+
+def layers(rng: Rng, sources: Sources, size: int, kind: str = "") -> tuple[Foreground, Picture]:
+    """(object, what is behind it), each fit to be joined with any other's."""
+    behind = (clutter if kind == "clutter" else background)(rng, sources, size)
+    return subject(rng, sources, size, kind), behind
+
+
+def stacked(seed: int, sources: Sources, size: int) -> Bytes:
+    """The layers of scene ``seed`` as bytes [S,S,7]: object RGB, alpha, background RGB."""
+    front, behind = layers(np.random.default_rng(seed), sources, size)
+    return np.dstack([to_bytes(front.picture), to_bytes(front.alpha), to_bytes(behind)])
+
+
+def joined(rng: Rng, front: Bytes, behind: Bytes) -> Bytes:
+    """An object [S,S,4] (straight RGBA) on a background [S,S,3] as a new shot: RGBA [S,S,4]."""
+    made = compose(
+        rng, Foreground(to_float(front[..., :3]), to_float(front[..., 3])), to_float(behind)
     )
+    return np.dstack([made.shot, made.alpha])
+
+
+def compose(rng: Rng, front: Foreground, behind: Picture, kind: str = "") -> Scene:
+    """Light, shadow and camera for an object on a background."""
+
+    def happens(share: float, name: str = "never") -> bool:
+        return bool(rng.random() < share) or kind == name
+
+    if happens(EMPTY * (kind == ""), "empty"):
+        front = Foreground(front.picture, np.zeros_like(front.alpha))
+    if happens(CAMOUFLAGE, "dark"):
+        front = Foreground(matched(front.picture, front, behind), front.alpha)
+    if happens(MIRROR):
+        behind = mirrored(rng, behind, front)
+    if happens(SHADOW, "shadow"):
+        behind = shaded_by(rng, behind, front.alpha)
+    if happens(EXTREME, "dark"):
+        front, behind = extreme(rng, front, behind)
+    front_bytes, behind_bytes, alpha = map(to_bytes, (front.picture, behind, front.alpha))
     image = composite(front_bytes, behind_bytes, alpha)
     return Scene(image, alpha, front_bytes, behind_bytes, photograph(rng, image))
 
 
-def subject(rng: Rng, sources: Sources, size: int) -> Foreground:
+def subject(rng: Rng, sources: Sources, size: int, kind: str = "") -> Foreground:
     """One object, or two that may overlap; of four tries the first covering 4 to 95 %."""
     for _ in range(4):
-        front = single(rng, sources, size)
+        front = single(rng, sources, size, kind)
         if rng.random() < DOUBLE:
-            front = over(single(rng, sources, size), front)
+            front = over(single(rng, sources, size, kind), front)
         if 0.04 < float(front.alpha.mean()) < 0.95:
             break
+    if kind == "glass" or rng.random() < GLASS:
+        front = glazed(rng, front)
     return front
 
 
-def single(rng: Rng, sources: Sources, size: int) -> Foreground:
-    """A procedural figure (60 %) or clip art (40 %)."""
-    if not sources.cutouts or rng.random() < 0.6:
-        return drawn(rng, sources.photos, size)
+def single(rng: Rng, sources: Sources, size: int, kind: str) -> Foreground:
+    """A procedural figure (60 %, and everything with hair) or clip art (40 %)."""
+    if kind == "hair" or not sources.cutouts or rng.random() < 0.6:
+        return drawn(rng, sources.photos, size, hairy=kind == "hair")
     return clipped(rng, sources.cutouts, sources.photos, size)
 
 
@@ -74,6 +107,15 @@ def matched(picture: Picture, front: Foreground, behind: Picture) -> Picture:
     weight = front.alpha / max(float(front.alpha.sum()), 1.0)
     inside = (picture * weight[..., None]).sum(axis=(0, 1))
     return as_float(np.clip(picture + (behind.mean(axis=(0, 1)) - inside) * 0.85, 0, 1))
+
+
+def extreme(rng: Rng, front: Foreground, behind: Picture) -> tuple[Foreground, Picture]:
+    """Both squeezed into the darkest, or a quarter of the time the lightest, tenth to half."""
+    low, high = rng.uniform(0.1, 0.5, 2)
+    pictures = front.picture * np.float32(low), behind * np.float32(high)
+    if rng.random() < 0.25:
+        pictures = 1 - pictures[0], 1 - pictures[1]
+    return Foreground(as_float(pictures[0]), front.alpha), as_float(pictures[1])
 
 
 def composite(front: Bytes, behind: Bytes, alpha: Bytes) -> Bytes:

@@ -19,7 +19,14 @@ from .texture import procedural
 
 CLIPART = Path("/usr/share/openclipart/png")
 WALLPAPERS = (Path("/usr/share/backgrounds"), Path("/usr/share/wallpapers"))
-PACKAGES = "openclipart-png gnome-backgrounds mate-backgrounds plasma-workspace-wallpapers"
+# Debian packages and the licences of their pictures, which are trained on and never shipped.
+PACKAGES = {
+    "openclipart-png": "public domain",
+    "gnome-backgrounds": "CC BY-SA 3.0, CC BY-SA 2.0, CC BY 2.0",
+    "mate-backgrounds": "GPL-2+, CC BY-SA 4.0",
+    "plasma-workspace-wallpapers": "GPL-2+",
+    "lomiri-wallpapers-20.04": "CC BY-SA 4.0, CC BY-SA 3.0, CC BY 4.0, CC0, Expat",
+}
 # Folders of openclipart 0.18 that hold things; icons, stars, flags, arrows and signs are left out.
 FOLDERS = (
     "animals", "buildings", "computer/hardware", "containers", "decorations", "education",
@@ -27,7 +34,12 @@ FOLDERS = (
     "transportation/vehicles", "transportation/boating", "unsorted",
 )  # fmt: skip
 # A sharp subject in the middle must not be taught as background.
-SUBJECTS = {"FreshFlower", "YellowFlower", "FlyingKonqui", "GreenTraditional"}
+SUBJECTS = {
+    "FreshFlower", "YellowFlower", "FlyingKonqui", "GreenTraditional", "OneStandsOut",
+    "Garden", "LadyBird", "TwoWings", "SafeLanding", "Arc-Colors-Transparent-Wallpaper",
+    "Kleiber_by_Lukas_Baubkus", "Picture_0B_by_freespace", "Wine_by_Jakkub_Mede",
+    "free_by_Peter_Nerlich", "friends_by_Aitzol_Berasategi", "seeding_by_Clements_Engelhardt",
+}  # fmt: skip
 PHOTO_SIDE = 900  # pixels of a kept photograph's short side: crops of a tenth stay sharp enough
 LARGEST = 4_000_000  # pixels of a cut-out worth decoding: a few of the package have 170 million
 HELD_OUT = 8  # one source in this many is for evaluation only
@@ -54,8 +66,10 @@ def synthetic(seed: int, count: int = 4, size: int = 96) -> Sources:
     return Sources([np.dstack([photo, disc]) for photo in photos], photos)
 
 
-def debian(held_out: bool) -> Sources:
+def debian(held_out: bool, workers: int = 2) -> Sources:
     """The installed pictures: those for training, or the eighth held out for evaluation.
+
+    Decoded by so many ``workers``.
 
     Raises ``SourcesMissing`` with the command that installs them.
     """
@@ -64,9 +78,9 @@ def debian(held_out: bool) -> Sources:
     if len(art) < 1000 or len(walls) < 20:
         raise SourcesMissing(
             f"found {len(art)} cut-outs under {CLIPART} and {len(walls)} photographs under "
-            f"{', '.join(map(str, WALLPAPERS))}; run: apt-get install {PACKAGES}"
+            f"{', '.join(map(str, WALLPAPERS))}; run: apt-get install {' '.join(PACKAGES)}"
         )
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(workers) as pool:
         cutouts = list(pool.map(cutout, pick(art, held_out), chunksize=64))
         photos = list(pool.map(photo, pick(walls, held_out), chunksize=4))
     return Sources([c for c in cutouts if c is not None], [p for p in photos if p.std() > 4])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -13,6 +14,13 @@ from birefnet_export.network import BiRefNet
 from .config import METADATA
 
 FILE = Path(__file__).parent / "nano.safetensors"
+# Convolutions and the batch norms that follow them, by the ends of their names.
+PAIRS = {
+    "conv_in": "bn_in", "conv_out": "bn_out", "conv1": "bn1",
+    "atrous_conv.regular_conv": "bn", "global_avg_pool.1": "global_avg_pool.2",
+    **{f"gdt_convs_{level}.0": f"gdt_convs_{level}.1" for level in (4, 3, 2)},
+}  # fmt: skip
+LARGEST_VARIANCE = 1024.0  # of a normalised channel; float16 ends at 65504
 
 
 def rounded(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -20,10 +28,40 @@ def rounded(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: v.half().contiguous() for k, v in state.items() if v.is_floating_point()}
 
 
+def calmed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` with the channels before batch norms scaled down by powers of two where loud.
+
+    A batch norm takes any scale out again, so nothing holds it while training; a variance of
+    ``LARGEST_VARIANCE`` or less keeps float16 finite. The result differs only by the norm's eps.
+    """
+    result = dict(state)
+    for key in state:
+        name = key.removesuffix(".weight")
+        for end, norm in PAIRS.items():
+            base = name.removesuffix(end) + norm
+            if name.endswith("." + end) and f"{base}.running_var" in state:
+                calm(result, name, base)
+    return result
+
+
+def calm(state: dict[str, Tensor], conv: str, norm: str) -> None:
+    """Scales the channels of ``conv`` and the statistics of ``norm`` in ``state``, in place."""
+    excess = (state[f"{norm}.running_var"] / LARGEST_VARIANCE).clamp(min=1).sqrt()
+    scale = torch.exp2(-excess.log2().ceil())
+    weight = state[f"{conv}.weight"]
+    state[f"{conv}.weight"] = weight * scale.view(-1, *[1] * (weight.ndim - 1))
+    if f"{conv}.bias" in state:
+        state[f"{conv}.bias"] = state[f"{conv}.bias"] * scale
+    state[f"{norm}.running_mean"] = state[f"{norm}.running_mean"] * scale
+    state[f"{norm}.running_var"] = state[f"{norm}.running_var"] * scale**2
+
+
 def save(state: dict[str, Tensor], file: Path) -> None:
     """Writes ``state`` in float16 with the metadata that the export reads. Atomic."""
+    stored = rounded(calmed(state))
+    assert all(tensor.isfinite().all() for tensor in stored.values())
     part = file.with_suffix(".part")
-    save_file(rounded(state), str(part), METADATA)
+    save_file(stored, str(part), METADATA)
     part.replace(file)
 
 

@@ -24,7 +24,7 @@ def block(tape: Tape, net: FixedDecBlk, x: Value, choices: Choices) -> Value:
     """The block's map before its last convolution: [B,width,h,w], float32.
 
     The branches and the pooled bias are summed in float32: a bias rounded to FP16 shifts a whole
-    picture, and on nano these sums were a fifth of all that FP16 costs.
+    picture, and on nano (its first weights) these sums were a fifth of all that FP16 costs.
     """
     with tape.scope("in"):
         x = tape.unary("Relu", conv(tape, net.conv_in, x))
