@@ -32,7 +32,9 @@ SMALL = NetworkConfig(
 @cache
 def state(backbone: str) -> dict[str, Tensor]:
     """Every float tensor of the deterministic checkpoint."""
-    return {key: torch.from_numpy(value) for key, value in fill.weights(backbone).items()}
+    # Kept for the whole run: made in inference mode, they would be of no use outside of it.
+    with torch.inference_mode(False):
+        return {key: torch.from_numpy(value) for key, value in fill.weights(backbone).items()}
 
 
 def network(backbone: str, order: str) -> BiRefNet:
