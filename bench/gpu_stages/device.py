@@ -11,7 +11,7 @@ from birefnet_engine import api
 from birefnet_engine.config import BuildOptions, configure
 from birefnet_engine.messages import Messages
 from birefnet_export.contract import Contract
-from birefnet_runtime.device import Device
+from birefnet_runtime.gpu import Device
 from birefnet_runtime.plan import Plan
 from gpu_stages import interpreter, timing
 from gpu_stages.pytorch import ask

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birefnet_engine import kernels, manifest
-from birefnet_runtime.device import Device
+from birefnet_runtime.gpu import Device
 from birefnet_runtime.launches import Launch
 from gpu_stages.stage import Run, StageError
 from gpu_stages.timing import Times, timed

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from birefnet_runtime.cuda import CudaBackend, Settings
-from birefnet_runtime.device import Device
 from birefnet_runtime.frame import Floats, Frame
+from birefnet_runtime.gpu import Device
 from birefnet_runtime.options import Options
 from birefnet_runtime.prove import Reference
 from birefnet_runtime.slot import DeviceSlot, Engine

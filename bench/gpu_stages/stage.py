@@ -16,7 +16,7 @@ from birefnet_engine.kernels import Compiler
 from birefnet_engine.manifest import Manifest
 from birefnet_export.contract import BirefnetError, Contract
 from birefnet_runtime import cubin, device, plan
-from birefnet_runtime.device import Device
+from birefnet_runtime.gpu import Device
 from birefnet_runtime.model import locate_folder
 from birefnet_runtime.slot import Engine
 from gpu_stages import smi

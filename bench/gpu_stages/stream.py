@@ -13,7 +13,7 @@ import numpy as np
 from birefnet_export.contract import FILE_NAME
 from birefnet_runtime.cuda import CudaBackend
 from birefnet_runtime.cutout import Cutout
-from birefnet_runtime.device import Device
+from birefnet_runtime.gpu import Device
 from birefnet_runtime.matting import Matting
 from gpu_stages.latency import MIB
 from gpu_stages.stage import Run, StageError, hashes

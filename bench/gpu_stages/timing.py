@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from birefnet_runtime.device import Device, Stream
+from birefnet_runtime.gpu import Device, Stream
 
 # Columns of a figure's name.
 WIDTH = 56

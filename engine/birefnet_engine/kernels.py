@@ -6,7 +6,6 @@ compiler.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,11 +15,9 @@ from typing import Protocol
 from . import nvcc, nvrtc
 from .driver import Gpu
 from .errors import KernelError, MissingError
+from .manifest import KERNEL_FLAGS, kernels_digest
 
 MAIN = "birefnet.cu"
-# What both compilers are told. Products and sums are rounded by the sources' own intrinsics, so
-# that nothing here decides a pixel.
-FLAGS = ("--std=c++17",)
 # The oldest GPU that CUDA 13 compiles for. PTX of it runs, after the driver has compiled it, on
 # every later one.
 PTX_CAPABILITY = (7, 5)
@@ -52,11 +49,7 @@ class Sources:
     @property
     def digest(self) -> str:
         """Hex sha256 of every name, length and content, and of the flags."""
-        whole = hashlib.sha256(" ".join(FLAGS).encode())
-        for name, data in sorted(self.files.items()):
-            whole.update(f"\n{name} {len(data)}\n".encode())
-            whole.update(data)
-        return whole.hexdigest()
+        return kernels_digest(self.files)
 
 
 def sources(folder: Path | None = None) -> Sources:
@@ -111,7 +104,8 @@ def compile_all(compiler: Compiler, found: Sources, gpu: Gpu, key: str) -> dict[
         f"{key}.ptx": _target("compute", older),
     }
     return {
-        name: compiler.compile(found.files, MAIN, target, FLAGS) for name, target in targets.items()
+        name: compiler.compile(found.files, MAIN, target, KERNEL_FLAGS)
+        for name, target in targets.items()
     }
 
 

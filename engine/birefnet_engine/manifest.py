@@ -13,6 +13,7 @@ only with the bytes that its manifest names.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -25,6 +26,9 @@ from typing import Any
 from birefnet_export.contract import PRECISIONS, BirefnetError, sha256, write_atomically
 
 ENGINES = "engines"
+# What nvcc and NVRTC are told. Products and sums are rounded by the sources' own intrinsics, so
+# that nothing here decides a pixel.
+KERNEL_FLAGS = ("--std=c++17",)
 SCHEMA = 1
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _REBUILD = "build it again with birefnet-build"
@@ -37,6 +41,18 @@ class ManifestError(BirefnetError):
 def slug(text: str) -> str:
     """``text`` in lower case with ``-`` for whatever is neither a letter, a digit nor a dot."""
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "unknown"
+
+
+def kernels_digest(files: Mapping[str, bytes]) -> str:
+    """Hex sha256 over the CUDA sources (every name, length and content) and the compilers' flags.
+
+    The builder puts it into the manifest, the runtime compares it with the sources it has.
+    """
+    whole = hashlib.sha256(" ".join(KERNEL_FLAGS).encode())
+    for name, data in sorted(files.items()):
+        whole.update(f"\n{name} {len(data)}\n".encode())
+        whole.update(data)
+    return whole.hexdigest()
 
 
 def key(tensorrt: str, gpu: str, capability: tuple[int, int], precision: str, batch: int) -> str:

@@ -162,6 +162,12 @@ class Decoder(nn.Module):
         ``image`` [B,3,H,W] is the normalised input, ``x`` the four fused maps, the last one
         squeezed.
         """
+        p, sides = self.levels(image, x)
+        p = torch.cat((up(p, image), self.part("ipt_blk", 1)(image)), 1)
+        return self.conv_out1(p), sides
+
+    def levels(self, image: Tensor, x: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """The map before the last upsampling, at stride 4, and the side logits of ``forward``."""
         p, sides = x[3], []
         for level in (4, 3, 2):
             p = self.part("decoder_block", level)(
@@ -172,9 +178,7 @@ class Decoder(nn.Module):
             p = p * torch.sigmoid(self.part("gdt_convs_attn_", level)(gradient))
             skip = x[level - 2]
             p = up(p, skip) + self.part("lateral_block", level)(skip)
-        p = self.decoder_block1(torch.cat((p, self.patches(image, p, 2)), 1))
-        p = torch.cat((up(p, image), self.part("ipt_blk", 1)(image)), 1)
-        return self.conv_out1(p), sides
+        return self.decoder_block1(torch.cat((p, self.patches(image, p, 2)), 1)), sides
 
     def patches(self, image: Tensor, like: Tensor, level: int) -> Tensor:
         """The image-patch block of ``level`` on the tiles of ``image``, at the size of ``like``."""

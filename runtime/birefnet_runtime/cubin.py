@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,19 +10,12 @@ from birefnet_engine.manifest import Manifest, ManifestError
 from birefnet_runtime.errors import DamagedPlanError, NoPlanError
 
 FOLDER = Path(__file__).parent / "kernels"
-# The flags of birefnet_engine.kernels, which compiles the sources; they are part of its digest.
-_FLAGS = ("--std=c++17",)
 
 
 def digest(folder: Path = FOLDER) -> str:
     """Hex sha256 of the kernels' sources in this runtime, as ``Manifest.kernels_source`` has it."""
-    whole = hashlib.sha256(" ".join(_FLAGS).encode())
     files = (path for path in folder.iterdir() if path.suffix in (".cu", ".h"))
-    for path in sorted(files, key=lambda path: path.name):
-        data = path.read_bytes()
-        whole.update(f"\n{path.name} {len(data)}\n".encode())
-        whole.update(data)
-    return whole.hexdigest()
+    return manifests.kernels_digest({path.name: path.read_bytes() for path in files})
 
 
 def of_plan(manifest: Manifest, folder: Path) -> bytes:

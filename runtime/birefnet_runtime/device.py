@@ -29,7 +29,7 @@ from birefnet_runtime.errors import (
     one_line,
 )
 from birefnet_runtime.frame import Bytes
-from birefnet_runtime.gpu import Block, Device, Event, Graph, HostBlock, Kernels, Stream
+from birefnet_runtime.gpu import Stream
 from birefnet_runtime.launches import Launch
 
 INSTALL_PYCUDA = (
@@ -388,20 +388,3 @@ def _cuda_bindings() -> Any | None:
         return import_module("cuda.bindings.driver")
     except ImportError:
         return None
-
-
-__all__ = [
-    "INSTALL_PYCUDA",
-    "Block",
-    "CudaDevice",
-    "Device",
-    "Event",
-    "Gpu",
-    "Graph",
-    "HostBlock",
-    "Kernels",
-    "Stream",
-    "check",
-    "open_device",
-    "probe",
-]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from birefnet_engine import kernels, nvcc, nvrtc
+from birefnet_engine import kernels, manifest, nvcc, nvrtc
 from birefnet_engine.driver import Gpu
 from birefnet_engine.errors import KernelError, MissingError
 from birefnet_engine.kernels import Sources
@@ -43,7 +43,7 @@ def test_the_digest_covers_names_contents_and_flags(monkeypatch: pytest.MonkeyPa
         Sources({"birefnet.cu": TWO.files["half.h"], "half.h": TWO.files["birefnet.cu"]}),
     ]
     digests = {item.digest for item in changed}
-    monkeypatch.setattr(kernels, "FLAGS", ("--std=c++20",))
+    monkeypatch.setattr(manifest, "KERNEL_FLAGS", ("--std=c++20",))
     assert len(digests | {TWO.digest}) == 5
 
 

@@ -22,8 +22,8 @@ from PIL import Image
 from birefnet_engine.errors import MissingError
 from birefnet_engine.manifest import Manifest, key
 from birefnet_export.contract import Contract
-from birefnet_runtime.device import Device
 from birefnet_runtime.frame import Floats
+from birefnet_runtime.gpu import Device
 from gpu_stages import builds, interpreter, kernels, latency, pytorch, runner, stream, targets
 from gpu_stages import device as device_stage
 from gpu_stages.options import NETWORKS, ROOT, STAGES, Options, parse

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,17 +24,8 @@ from birefnet_export.network import BiRefNet
 
 def forward_sides(network: BiRefNet, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     """What ``network.forward_sides(x)`` returns, up to float32 rounding."""
-    decoder, maps = network.decoder, network.fuse(x)
-    p, sides = maps[3], []
-    for level in (4, 3, 2):
-        p = torch.cat((p, decoder.patches(x, p, level + 1)), 1)
-        p = decoder.part("decoder_block", level)(p)
-        sides.append(decoder.part("conv_ms_spvn_", level)(p))
-        gradient = decoder.part("gdt_convs_", level)(p)
-        p = p * torch.sigmoid(decoder.part("gdt_convs_attn_", level)(gradient))
-        skip = maps[level - 2]
-        p = up(p, skip) + decoder.part("lateral_block", level)(skip)
-    p = decoder.decoder_block1(torch.cat((p, decoder.patches(x, p, 2)), 1))
+    decoder = network.decoder
+    p, sides = decoder.levels(x, network.fuse(x))
     return last(cast(nn.Conv2d, decoder.conv_out1[0]), p, decoder.part("ipt_blk", 1)(x)), sides
 
 
