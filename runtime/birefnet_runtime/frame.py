@@ -42,6 +42,33 @@ class Frame:
         return (self.rgb.shape[0], self.rgb.shape[1])
 
 
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of whole pixels: rows ``top`` to ``top + height - 1``, columns likewise."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return (self.height, self.width)
+
+
+@dataclass(frozen=True)
+class View:
+    """Which part of a picture one run sees, and where it lies in the model's input.
+
+    ``box``: inside the picture. ``inner``: inside the tensor; around it the tensor is 0, the mean
+    colour.
+    """
+
+    box: Box
+    inner: Box
+
+
 @dataclass(frozen=True, eq=False)
 class Slot:
     """Owns every buffer of one image in flight.

@@ -44,7 +44,7 @@ def test_defaults_are_a_transparent_cutout() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"output": "mask"}, "known values: rgba, alpha"),
+        ({"output": "mask"}, "known values: rgba, premultiplied, alpha"),
         ({"max_pixels": 0}, "max_pixels"),
         ({"max_pixels": MAX_PIXELS + 1}, "max_pixels"),
         ({"background": "nope"}, "is no colour"),
