@@ -30,7 +30,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 ACTIVATIONS = ("none", "sigmoid")
 RESAMPLES = ("bilinear-antialias",)
-FITS = ("stretch",)
+FITS = ("stretch", "pad")
 PATCH_ORDERS = ("new", "legacy", "unknown")
 
 

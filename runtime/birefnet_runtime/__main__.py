@@ -1,7 +1,7 @@
-"""The command line: ``birefnet remove``, ``birefnet doctor``.
+"""The command line: ``birefnet remove``, ``batch``, ``video``, ``doctor``.
 
 Ends with 0 when everything was done, 1 when something failed, 2 when the arguments make no sense,
-130 after Ctrl-C, 141 when the reader of stdout went away.
+130 after Ctrl-C, 141 when the reader of stdout went away, 143 after SIGTERM in a batch.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from birefnet_runtime import flags
 from birefnet_runtime.errors import BirefnetError, OptionError, one_line
-from birefnet_runtime.options import MAX_PIXELS
 
 # What a shell reports for a process that SIGINT or SIGPIPE ended.
 INTERRUPTED = 130
@@ -46,6 +46,14 @@ def _dispatch(args: argparse.Namespace) -> int:
         from birefnet_runtime import doctor
 
         return doctor.run(args.model)
+    if args.command == "batch":
+        from birefnet_runtime.bulk import batch
+
+        return batch.run(args)
+    if args.command == "video":
+        from birefnet_runtime import video
+
+        return video.run(args)
     from birefnet_runtime import remove
 
     return remove.run(args)
@@ -58,6 +66,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_remove(commands.add_parser("remove", help="cut out pictures"))
+    _add_batch(
+        commands.add_parser(
+            "batch",
+            help="cut out a folder of pictures, skip what is done, go on after a crash",
+            description="Cut out every picture below IN into the same tree below OUT. "
+            "OUT/manifest.jsonl gets one line per picture; what it calls done is skipped.",
+        )
+    )
+    _add_video(
+        commands.add_parser(
+            "video",
+            help="cut out the frames of a video",
+            description="Without IN: raw RGB frames on stdin, raw frames on stdout. With IN and "
+            "OUT: files, by ffmpeg. Each frame is cut out on its own: nothing is smoothed over "
+            "time.",
+        )
+    )
     doctor = commands.add_parser(
         "doctor", help="say what works here, what is missing, and how to get it"
     )
@@ -70,47 +95,54 @@ def _add_remove(parser: argparse.ArgumentParser) -> None:
     add("inputs", nargs="+", metavar="INPUT", help="picture, folder of pictures, or - for stdin")
     add(
         "-o",
-        "--output",
+        "--out",
         metavar="OUT",
         help="file for one picture, folder for several, - for stdout; "
         "default: STEM.cutout.png (STEM.mask.png) beside each picture; replaced if it is there",
     )
-    add("--model", default="nano", help="nano, a model folder, or an .onnx file (default: nano)")
-    add("--device", default="auto", help="auto, cpu, cuda or tensorrt (default: auto)")
-    add("--threads", type=int, metavar="N", help="CPU threads (default: one per core)")
-    add("--mask", action="store_true", help="write the grey mask instead of the cut-out")
-    add("--background", metavar="COLOUR", help="put this colour behind: #rrggbb or a name")
+    add("--verbose", action="store_true", help="say how each picture was done")
+    flags.add_options(parser)
+    flags.add_model(parser)
+
+
+def _add_batch(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("source", metavar="IN", help="folder; the pictures in it and below it are cut out")
+    add("target", metavar="OUT", help="folder for the results, laid out as IN")
+    add("--list", metavar="FILE", help="only these: one path below IN per line, - for stdin")
+    add("--format", default="png", help="png, webp, jpg, tif or zip (default: png)")
+    add("--full-names", action="store_true", help="a.jpg becomes a.jpg.png, not a.png")
+    add("--redo", action="store_true", help="do again what is done")
+    add("--watch", action="store_true", help="then wait for new pictures, until Ctrl-C")
     add(
-        "--max-pixels",
-        type=int,
-        default=MAX_PIXELS,
-        metavar="N",
-        help=f"refuse larger pictures (default and most: {MAX_PIXELS})",
+        "--settle",
+        type=float,
+        default=2.0,
+        metavar="SECONDS",
+        help="with --watch: how long a file must stay as it is before it is read (default: 2)",
     )
-    _add_bare_model(parser.add_argument_group("for an .onnx file without contract"))
-    _add_gpu(parser.add_argument_group("for a GPU"))
+    add("--shard", metavar="I/N", help="only part I of N: one part for each of N machines")
+    many = parser.add_mutually_exclusive_group()
+    many.add_argument(
+        "--workers", type=int, metavar="N", help="worker processes (default: this process alone)"
+    )
+    many.add_argument("--gpus", metavar="0,1", help="one worker process for each of these GPUs")
+    flags.add_options(parser)
+    flags.add_model(parser)
 
 
-def _add_gpu(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--precision", choices=("fp16", "fp32"), help="of the plan (default: fp16, else fp32)")
-    add("--batch", type=int, metavar="N", help="rows of the plan (default: the smallest built)")
+def _add_video(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("source", nargs="?", metavar="IN", help="video file (needs ffmpeg); default: raw stdin")
     add(
-        "--provider",
-        choices=("cuda", "tensorrt"),
-        default="cuda",
-        help="what ONNX Runtime uses under --device cuda (default: cuda; tensorrt takes minutes "
-        "to start)",
+        "target",
+        nargs="?",
+        metavar="OUT",
+        help=".mov (ProRes 4444), .webm (VP9), .mp4 on a background, or a folder for PNG files",
     )
-
-
-def _add_bare_model(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--mean", type=_triple, metavar="R,G,B", help="subtracted from 0..1 (default: ImageNet)")
-    add("--std", type=_triple, metavar="R,G,B", help="then divided by (default: ImageNet)")
-    add("--size", type=_size, metavar="N|HxW", help="input size, where the file takes any")
-    add("--activation", choices=("none", "sigmoid"), help="none: it gives alpha; sigmoid: logits")
-    add("--output-name", metavar="NAME", help="which of several outputs holds the mask")
+    add("--size", metavar="WxH", help="width and height of the raw frames")
+    flags.add_options(parser)
+    flags.add_model(parser, size=False)
 
 
 class _Version(argparse.Action):
@@ -124,22 +156,6 @@ class _Version(argparse.Action):
         print(f"birefnet-trt {text}")
         parser.exit()
 
-
-def _triple(text: str) -> tuple[float, float, float]:
-    red, green, blue = (float(part) for part in text.split(","))
-    return (red, green, blue)
-
-
-def _size(text: str) -> tuple[int, int]:
-    parts = [int(part) for part in text.lower().split("x")]
-    if len(parts) > 2 or min(parts) < 1:
-        raise ValueError(text)
-    return (parts[0], parts[-1])
-
-
-# argparse says "invalid NAME value" with these.
-_triple.__name__ = "R,G,B"
-_size.__name__ = "N or HxW"
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,11 +10,17 @@ from itertools import islice
 from birefnet_runtime.cutout import Cutout
 from birefnet_runtime.host import SLOTS
 from birefnet_runtime.options import Options
-from birefnet_runtime.pipeline import Opened, Pipeline, Source
+from birefnet_runtime.pipeline import Pipeline, Source
+from birefnet_runtime.run import Opened
 
 # Called in a worker with the number of a picture in its stream, from 0, and its cut-out.
 Work = Callable[[int, Cutout], object]
 Result = Future[Cutout]
+
+
+def window(pipeline: Pipeline) -> int:
+    """Pictures that a stream takes ahead of the one that is waited for."""
+    return max(pipeline.workers, SLOTS * pipeline.batch)
 
 
 class Belt:
@@ -28,7 +34,7 @@ class Belt:
     def __init__(self, pipeline: Pipeline, options: Options, work: Work | None = None) -> None:
         self._pipeline, self._options, self._work = pipeline, options, work
         self._batch, workers = pipeline.batch, pipeline.workers
-        self.window = max(workers, SLOTS * self._batch)
+        self.window = window(pipeline)
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="birefnet-worker")
         self._feeders = ThreadPoolExecutor(SLOTS, thread_name_prefix="birefnet-feeder")
 

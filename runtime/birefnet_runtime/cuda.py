@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from birefnet_export.contract import Contract
-from birefnet_runtime import device_array, launches
+from birefnet_runtime import device_array, foreground, launches
 from birefnet_runtime.device_array import DevicePicture
 from birefnet_runtime.device_cutout import DeviceImage
 from birefnet_runtime.errors import DeviceError, LostDeviceError, ModelError, OutOfMemoryError
-from birefnet_runtime.frame import Bytes, Floats, Frame, Rendered
+from birefnet_runtime.frame import Bytes, Floats, Frame, Rendered, View
 from birefnet_runtime.gpu import Block, Device, Event, HostBlock
 from birefnet_runtime.launches import Picture, Plane
+from birefnet_runtime.look import Look, on_device
 from birefnet_runtime.options import Options
 from birefnet_runtime.pool import Pool, borrow
 from birefnet_runtime.preprocess import table
@@ -27,7 +28,8 @@ from birefnet_runtime.tables import Tables
 
 SLOTS = 2
 # Page-locked memory for pictures on their way in and out, results in the caller's hands included:
-# ten of 12 megapixels. Beyond it ordinary memory serves, and copies wait for the host.
+# eight of 12 megapixels, each 3 bytes a pixel in, 4 out and 3 more for the foreground. Beyond it
+# ordinary memory serves, and copies wait for the host.
 PINNED_LIMIT = 1 << 30
 # Decoding and encoding keep up with the GPU on about this many cores; each holds a picture.
 _MOST_WORKERS = 8
@@ -49,11 +51,13 @@ class Settings:
 
 @dataclass(eq=False)
 class _Output:
-    """Where one picture's result comes down to: host arrays, or a lease on the GPU."""
+    """Where one picture's result comes down to. ``image`` and ``colours`` are the look's, ``plane``
+    is alpha where the image does not tell it, ``source`` the pixels of a foreign picture."""
 
     image: Bytes
     plane: Bytes | None = None
-    foreground: Bytes | None = None
+    colours: Bytes | None = None
+    source: Bytes | None = None
 
 
 class CudaBackend:
@@ -61,7 +65,8 @@ class CudaBackend:
 
     Every slot has a stream of its own that does not wait for the default stream. Engines take
     turns, so that one does not slow down the other; copies and kernels of different slots overlap
-    with them.
+    with them. Colours by ``ml`` and plain backgrounds are the kernels' work; ``blur``, despill and
+    other backgrounds are the host's, with the mask that the kernels made (see ``look``).
     """
 
     def __init__(
@@ -190,10 +195,18 @@ class CudaBackend:
         with self._working():
             slot.begin(self._settings.stream, self._entry.handle)
 
-    def preprocess(self, slot: DeviceSlot, index: int, staged: Staged) -> None:
-        """Queue upload and resize of a picture into row ``index``."""
+    def preprocess(
+        self, slot: DeviceSlot, index: int, staged: Staged, view: View | None = None
+    ) -> None:
+        """Queue upload and resize of a picture, or of what ``view`` sees of it, into row ``index``.
+
+        A picture that the slot has already does not go up again.
+        """
         with self._working():
-            slot.load(index, staged)
+            tables = staged.tables
+            if view is not None:
+                tables = self._tables.get(view.box.size, view.inner.size)
+            slot.load(index, staged, tables, view)
 
     def infer(self, slot: DeviceSlot) -> None:
         """Queue the engine, behind the other slots' engines."""
@@ -201,30 +214,90 @@ class CudaBackend:
             slot.run(self._last)
             self._last = slot.marks.computed
 
-    def refine(
-        self, slot: DeviceSlot, answer: None, staged: list[Staged], options: Options, patient: bool
-    ) -> list[Rendered | ModelError]:
-        """Queue cut-outs and downloads, and wait for them; ModelError in place of an answer that is
-        not finite."""
+    def answers(self, slot: DeviceSlot, answer: None, count: int) -> list[Floats | ModelError]:
+        """Wait; alpha of the first rows, float32 [h,w], or ModelError where one is not finite."""
+        alphas, _ = self.alphas(slot, count)
         with self._working():
-            slot.activate(len(staged))
-            outputs = [self._cut(slot, *item, options) for item in enumerate(staged)]
-            seconds = slot.wait(patient)
+            slot.count()
         return [
-            self._result(slot, index, item, output, seconds)
-            for index, (item, output) in enumerate(zip(staged, outputs, strict=True))
+            self._not_finite() if bad else alpha
+            for alpha, bad in zip(alphas, slot.flags[:count], strict=True)
         ]
 
+    def fetch(self, slot: DeviceSlot, staged: Staged) -> Frame:
+        """A foreign picture, copied to the host; its memory is lent as a result's is."""
+        assert isinstance(staged.pixels, Picture)
+        with self._working():
+            pixels = self._bring_pixels(slot, staged.pixels)
+            self._gpu.finish(slot.stream)
+        own = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
+        return Frame(np.ascontiguousarray(pixels[..., :3]), own, device_array.NAME)
+
+    def refine(
+        self,
+        slot: DeviceSlot,
+        answer: None,
+        staged: Sequence[Staged | None],
+        options: Options,
+        patient: bool,
+    ) -> list[Rendered | ModelError | None]:
+        """Queue cut-outs, colours and downloads, and wait for them; ModelError in place of an
+        answer that is not finite, None in place of a picture that is left out."""
+        look = Look.of(options)
+        outputs: list[_Output | None] = []
+        with self._working():
+            slot.activate(len(staged))
+            if look.estimated:
+                slot.reserve([item.size for item in staged if item is not None])
+            for index, item in enumerate(staged):
+                outputs.append(None if item is None else self._cut(slot, index, item, look))
+            seconds = slot.wait(patient)
+        # Where some are left out they are looked at again.
+        slot.is_over = None not in staged
+        results: list[Rendered | ModelError | None] = []
+        for index, (item, output) in enumerate(zip(staged, outputs, strict=True)):
+            if item is None or output is None:
+                results.append(None)
+            elif slot.flags[index]:
+                results.append(self._not_finite())
+            else:
+                results.append(_rendered(item, output, look, options, seconds))
+        return results
+
+    def finish(self, slot: DeviceSlot, staged: Staged, alpha: Bytes, options: Options) -> Rendered:
+        """``alpha`` goes up; colours and image are made as ``refine`` makes them. The seconds are
+        those of every pass that was waited for by ``answers``."""
+        look = Look.of(options)
+        with self._working():
+            if look.mode == launches.MASK:
+                output = _Output(alpha)
+                self._bring_source(slot, staged, look, output)
+            else:
+                index = slot.find(staged)
+                plane = slot.rows[index].plane.at_least(alpha.nbytes)
+                dense = np.ascontiguousarray(alpha)
+                self._gpu.upload(plane, dense, slot.stream)
+                if look.estimated:
+                    slot.reserve([staged.size])
+                output = self._paint(slot, index, staged, look, plane)
+            self._gpu.finish(slot.stream)
+        output.plane, slot.is_over = alpha, True
+        return _rendered(staged, output, look, options, dict(slot.spent))
+
     def refine_on_device(self, slot: DeviceSlot, staged: Staged, options: Options) -> DeviceImage:
-        """The image of row 0, complete, in memory lent from the pool of results."""
-        mode, colour = _mode(options)
-        shape = _shape(staged.size, mode)
+        """The image of row 0, complete, in memory lent from the pool of results; OptionError for
+        what the kernels cannot make."""
+        look = on_device(options)
+        shape = _shape(staged.size, look.mode)
         with self._working():
             slot.activate(1)
             lease = self._results.take(int(np.prod(shape)))
             if lease is None:
                 raise OutOfMemoryError("the GPU's memory is full: let go of results on it")
-            slot.cut(0, mode, colour, lease.block.pointer)
+            if look.is_direct:
+                slot.cut(0, look.mode, look.colour, lease.block.pointer)
+            else:
+                slot.paint(0, look, self._plane(slot, 0, staged), lease.block.pointer)
             seconds = slot.wait(patient=False)
         if slot.flags[0]:
             raise self._not_finite()
@@ -245,19 +318,50 @@ class CudaBackend:
         with self._working():
             return slot.wait(patient=False)
 
-    def _cut(self, slot: DeviceSlot, index: int, staged: Staged, options: Options) -> _Output:
-        mode, colour = _mode(options)
-        height, width = staged.size
-        row, pixels = slot.rows[index], height * width
-        image = row.image.at_least(pixels * launches.CHANNELS[mode])
-        plane = row.plane.at_least(pixels) if mode == launches.COLOUR else 0
-        slot.cut(index, mode, colour, image, plane)
-        output = _Output(self._bring(slot, image, _shape(staged.size, mode)))
+    def _cut(self, slot: DeviceSlot, index: int, staged: Staged, look: Look) -> _Output:
+        """Queue the result of row ``index``."""
+        if not look.is_direct:
+            plane = self._plane(slot, index, staged)
+            output = self._paint(slot, index, staged, look, plane)
+            if not look.has_alpha:
+                output.plane = self._bring(slot, plane, staged.size)
+            return output
+        shape = _shape(staged.size, look.mode)
+        row = slot.rows[index]
+        image = row.image.at_least(int(np.prod(shape)))
+        plane = 0 if look.has_alpha else row.plane.at_least(staged.size[0] * staged.size[1])
+        slot.cut(index, look.mode, look.colour, image, plane)
+        output = _Output(self._bring(slot, image, shape))
         if plane:
             output.plane = self._bring(slot, plane, staged.size)
-        if isinstance(staged.pixels, Picture):
-            output.foreground = self._bring_pixels(slot, staged.pixels)
+        self._bring_source(slot, staged, look, output)
         return output
+
+    def _plane(self, slot: DeviceSlot, index: int, staged: Staged) -> int:
+        """Queue alpha of row ``index``, uint8 [H,W]; where it lies."""
+        plane = slot.rows[index].plane.at_least(staged.size[0] * staged.size[1])
+        slot.cut(index, launches.MASK, 0, plane)
+        return plane
+
+    def _paint(
+        self, slot: DeviceSlot, index: int, staged: Staged, look: Look, plane: int
+    ) -> _Output:
+        """Queue the image of row ``index`` by ``plane``, and its way down."""
+        row, shape = slot.rows[index], _shape(staged.size, look.mode)
+        flat = _shape(staged.size, launches.COLOURS)
+        image = row.image.at_least(int(np.prod(shape)))
+        colours = row.colours.at_least(int(np.prod(flat))) if look.loses_colours else 0
+        slot.paint(index, look, plane, image, colours)
+        output = _Output(self._bring(slot, image, shape))
+        if colours:
+            output.colours = self._bring(slot, colours, flat)
+        self._bring_source(slot, staged, look, output)
+        return output
+
+    def _bring_source(self, slot: DeviceSlot, staged: Staged, look: Look, output: _Output) -> None:
+        """Queue the download of a foreign picture where its own colours are asked for."""
+        if isinstance(staged.pixels, Picture) and not look.estimated:
+            output.source = self._bring_pixels(slot, staged.pixels)
 
     def _bring(self, slot: DeviceSlot, pointer: int, shape: tuple[int, ...]) -> Bytes:
         """Queue a download into memory of the result's own."""
@@ -271,26 +375,6 @@ class CudaBackend:
         whole = self._bring(slot, picture.pointer, ((picture.height - 1) * picture.pitch + dense,))
         shape = (picture.height, picture.width, picture.channels)
         return np.ndarray(shape, np.uint8, whole, strides=(picture.pitch, picture.channels, 1))
-
-    def _result(
-        self,
-        slot: DeviceSlot,
-        index: int,
-        staged: Staged,
-        output: _Output,
-        seconds: dict[str, float],
-    ) -> Rendered | ModelError:
-        if slot.flags[index]:
-            return self._not_finite()
-        if output.foreground is not None:
-            foreground = np.ascontiguousarray(output.foreground[..., :3])
-        else:
-            foreground = staged.source
-        image = output.image
-        if image.ndim == 2:
-            return Rendered(foreground, image, None, seconds)
-        alpha = image[..., 3] if output.plane is None else output.plane
-        return Rendered(foreground, alpha, image, seconds)
 
     def _not_finite(self) -> ModelError:
         return ModelError(
@@ -316,14 +400,23 @@ class CudaBackend:
             self._stack.close()
 
 
-def _mode(options: Options) -> tuple[int, int]:
-    """What the kernel writes, and the colour behind it as 0xRRGGBB."""
-    if options.output == "alpha":
-        return launches.MASK, 0
-    if options.colour is None:
-        return launches.RGBA, 0
-    red, green, blue = options.colour
-    return launches.COLOUR, red << 16 | green << 8 | blue
+def _rendered(
+    staged: Staged, output: _Output, look: Look, options: Options, seconds: dict[str, float]
+) -> Rendered:
+    """What came down, as a result; the host's share of the work is done here."""
+    image, plane, own = output.image, output.plane, staged.source
+    if output.source is not None:
+        own = np.ascontiguousarray(output.source[..., :3])
+    if look.mode == launches.MASK:
+        if look.host:
+            own = foreground.colours(own, image, options)
+        return Rendered(own, image, None, seconds)
+    if plane is None:
+        plane = image[..., 3]
+    if look.estimated:
+        own = image[..., :3] if output.colours is None else output.colours
+    kept = None if look.mode == launches.COLOURS else image
+    return Rendered(own, plane, kept, seconds)
 
 
 def _shape(size: tuple[int, int], mode: int) -> tuple[int, ...]:

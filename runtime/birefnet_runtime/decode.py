@@ -2,8 +2,8 @@
 
 The header is read first and the pixel limit applied to it, so a bomb is refused before it is
 unpacked. Ordinary three-channel JPEG is decoded by simplejpeg (4 times Pillow's speed on 12 MP),
-the rest by Pillow. Only the formats listed here are tried. Of an animation the first frame is
-taken.
+16-bit colour by OpenCV (Pillow keeps its high byte), the rest by Pillow. Only the formats listed
+here are tried. Of an animation the first frame is taken (``animation`` takes all).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import simplejpeg
@@ -23,17 +23,27 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from birefnet_runtime.errors import BirefnetError, DecodeError, TooLargeError, one_line
+from birefnet_runtime.formats import heif
+from birefnet_runtime.formats.sixteen import is_deep, is_readable, read_deep
 from birefnet_runtime.frame import Bytes, Frame
-from birefnet_runtime.picture import split, to_frame, upright
+from birefnet_runtime.picture import Keep, from_pixels, to_frame, upright
 
 PictureSource = (
-    str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
+    str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | Image.Image
+    | NDArray[np.uint8]
+    | NDArray[np.uint16]
 )
 
 Empty = Callable[[tuple[int, ...]], Bytes]
 
 # Pillow's name of a format and the suffixes of its files. A phone's JPEG with a second picture in
-# it opens as MPO through the JPEG reader. AVIF needs Pillow 11.3.
+# it opens as MPO through the JPEG reader. AVIF needs Pillow 11.3, HEIF a reader of its own (see
+# ``heif``).
 FORMATS = {
     "JPEG": (".jpg", ".jpeg"),
     "PNG": (".png",),
@@ -42,6 +52,7 @@ FORMATS = {
     "BMP": (".bmp",),
     "GIF": (".gif",),
     "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif"),
 }
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
@@ -55,28 +66,32 @@ def empty(shape: tuple[int, ...]) -> Bytes:
     return np.empty(shape, np.uint8)
 
 
-def decode(source: PictureSource, max_pixels: int, empty: Empty = empty) -> Frame:
+def decode(
+    source: PictureSource, max_pixels: int, empty: Empty = empty, keep: Keep | None = None
+) -> Frame:
     """One upright RGB picture from a path, bytes, a Pillow image or an array.
 
-    Arrays are uint8 [H,W,3] RGB, [H,W,4] RGBA with straight alpha, or [H,W] grey; they are
-    borrowed, not copied. EXIF orientation is applied. Grey, 1-bit, palette and CMYK become RGB;
-    16-bit grey is divided by 257 and rounded; 16-bit colour keeps its high byte. RGB stays as it is
-    under transparency. The ICC profile is kept when it is one for RGB. ``empty`` gives the memory
-    of an ordinary JPEG's pixels. Raises DecodeError, or TooLargeError above ``max_pixels``.
+    Arrays are uint8 or uint16, [H,W,3] RGB, [H,W,4] RGBA with straight alpha, or [H,W] grey; those
+    of bytes are borrowed, not copied. EXIF orientation is applied. Grey, 1-bit and palette become
+    RGB, and so does CMYK, by its ICC profile where it has one; 16 bits are divided by 257 and
+    rounded. RGB stays as it is under transparency. The ICC profile is kept when it is one for RGB.
+    ``empty`` gives the memory of an ordinary JPEG's pixels. ``keep``: what else is kept, None for
+    nothing. Raises DecodeError, or TooLargeError above ``max_pixels``.
     """
+    keep = keep or Keep()
     if isinstance(source, np.ndarray):
-        return _from_array(source, max_pixels)
+        return _from_array(source, max_pixels, keep)
     if isinstance(source, Image.Image):
-        with _errors("<image>"):
+        with errors_about("<image>"):
             check_size("<image>", *source.size, max_pixels)
-            return to_frame(source, "<image>")
+            return to_frame(source, "<image>", keep)
     with ExitStack() as stack:
-        stream, name = _open(source, stack)
-        with _errors(name):
-            return _from_stream(stream, name, max_pixels, empty)
+        stream, name = open_source(source, stack)
+        with errors_about(name):
+            return _from_stream(stream, name, max_pixels, empty, keep)
 
 
-def _open(source: object, stack: ExitStack) -> tuple[IO[bytes], str]:
+def open_source(source: object, stack: ExitStack) -> tuple[IO[bytes], str]:
     """A seekable stream over ``source``, which is not empty, and its name."""
     if isinstance(source, bytes | bytearray | memoryview):
         stream, name = cast("IO[bytes]", io.BytesIO(source)), "<bytes>"
@@ -86,7 +101,7 @@ def _open(source: object, stack: ExitStack) -> tuple[IO[bytes], str]:
     else:
         kind = type(source).__name__
         raise DecodeError(f"<{kind}>", "give a path, bytes, a Pillow image or a uint8 array")
-    with _errors(name):
+    with errors_about(name):
         if not stream.seekable():
             stream = io.BytesIO(stream.read())
         if not stream.read(1):
@@ -109,7 +124,7 @@ def _open_file(name: str) -> IO[bytes]:
 
 
 @contextmanager
-def _errors(name: str) -> Iterator[None]:
+def errors_about(name: str) -> Iterator[None]:
     """Whatever a damaged picture makes a decoder raise leaves as one InputError about ``name``."""
     try:
         yield
@@ -128,32 +143,45 @@ def _errors(name: str) -> Iterator[None]:
         raise DecodeError(name, f"is damaged or cut off: {one_line(error)}") from error
 
 
-def _from_array(pixels: NDArray[np.uint8], max_pixels: int) -> Frame:
+def _from_array(pixels: NDArray[Any], max_pixels: int, keep: Keep) -> Frame:
     name = "<array>"
-    if pixels.dtype != np.uint8 or not (
+    if pixels.dtype not in (np.uint8, np.uint16) or not (
         pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
     ):
         found = f"{pixels.dtype} {list(pixels.shape)}"
-        raise DecodeError(name, f"is {found}: give uint8 [H,W,3], [H,W,4] or [H,W] in 0..255")
+        raise DecodeError(
+            name, f"is {found}: give [H,W,3], [H,W,4] or [H,W] as uint8 in 0..255 or as uint16"
+        )
     check_size(name, pixels.shape[1], pixels.shape[0], max_pixels)
-    return Frame(*split(pixels), name)
+    return from_pixels(pixels, name, keep)
 
 
-def _from_stream(stream: IO[bytes], name: str, max_pixels: int, empty: Empty) -> Frame:
-    with _open_header(stream) as image:
+def _from_stream(stream: IO[bytes], name: str, max_pixels: int, empty: Empty, keep: Keep) -> Frame:
+    with open_header(stream, name) as image:
         check_size(name, *image.size, max_pixels)
         if image.format in ("JPEG", "MPO") and image.mode == "RGB":
             stream.seek(0)
             rgb = _decode_jpeg(stream.read(), image.size, empty)
             if rgb is not None:
-                return upright(rgb, None, name, image)
+                return upright(rgb, name, image, keep)
             stream.seek(0)
-        return to_frame(image, name)
+        if is_deep(image, stream):
+            if is_readable(image):
+                # OpenCV passes over some damage, and reports the rest on stderr: Pillow judges.
+                with open_header(stream, name) as judged:
+                    judged.load()
+                return upright(read_deep(image, stream, name), name, image, keep)
+            if keep.depth == 16:
+                reason = "its 16 bits cannot be kept, planar or premultiplied as they are: save it"
+                raise DecodeError(name, f"{reason} as plain RGB, or leave out --depth 16")
+        return to_frame(image, name, keep)
 
 
-def _open_header(stream: IO[bytes]) -> Image.Image:
+def open_header(stream: IO[bytes], name: str) -> Image.Image:
     """The picture's header. What Pillow warns of here does no harm or becomes our own error."""
     Image.init()
+    heif.check(stream, name)
+    stream.seek(0)
     with _WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return Image.open(stream, formats=[name for name in FORMATS if name in Image.OPEN])

@@ -10,17 +10,20 @@ from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Words = NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
 class Metadata:
     """What a result takes over from its picture.
 
-    ``icc``: an RGB colour profile, or None. ``dpi``: (horizontal, vertical), or None.
+    ``icc``: an RGB colour profile, or None. ``dpi``: (horizontal, vertical), or None. ``exif``: an
+    EXIF block, from its TIFF header on, with nothing in it that must not be kept; or None.
     """
 
     icc: bytes | None = None
     dpi: tuple[float, float] | None = None
+    exif: bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +32,15 @@ class Frame:
 
     ``rgb``: uint8 [H,W,3], RGB. ``alpha``: uint8 [H,W], the picture's own, or None when it is
     opaque. ``source`` names the picture in errors. A frame made from an array borrows that array.
+    ``wide``: uint16 [H,W,3], the same colours in 0..65535, where 16 bits were asked for and the
+    picture has them; ``rgb`` is it divided by 257 and rounded.
     """
 
     rgb: Bytes
     alpha: Bytes | None
     source: str
     metadata: Metadata = Metadata()
+    wide: Words | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -55,6 +61,14 @@ class Box:
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return (self.height, self.width)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns, as an array takes them."""
+        return (
+            slice(self.top, self.top + self.height),
+            slice(self.left, self.left + self.width),
+        )
 
 
 @dataclass(frozen=True)

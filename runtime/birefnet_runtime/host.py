@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from typing import NoReturn
 
-from birefnet_runtime import decode, refine
+from birefnet_runtime import decode, foreground, refine
 from birefnet_runtime.device_array import NAME
 from birefnet_runtime.errors import DecodeError, DeviceError
 from birefnet_runtime.executor import Executor
-from birefnet_runtime.frame import Bytes, Floats, Frame, Rendered, Slot
+from birefnet_runtime.frame import Bytes, Floats, Frame, Rendered, Slot, View
 from birefnet_runtime.options import Options
 from birefnet_runtime.preprocess import Preprocess
 
@@ -57,21 +57,33 @@ class HostBackend:
     def begin(self, slot: Slot) -> None:
         """Nothing to do."""
 
-    def preprocess(self, slot: Slot, index: int, frame: Frame) -> None:
+    def preprocess(self, slot: Slot, index: int, frame: Frame, view: View | None = None) -> None:
         """Only row 0 is used, whatever the model's batch is."""
-        self._preprocess.run(frame, slot)
+        self._preprocess.run(frame, slot, view)
 
     def infer(self, slot: Slot) -> Floats:
         """float32 [h,w], the answer for row 0."""
         with self._turn:
             return self._executor.run(slot)
 
+    def answers(self, slot: Slot, answer: Floats, count: int) -> list[Floats]:
+        """The executor has refused what is not finite."""
+        return [refine.activate(answer, self.contract.activation)]
+
+    def fetch(self, slot: Slot, frame: Frame) -> NoReturn:
+        """Never called: ``borrow`` refuses."""
+        raise AssertionError
+
     def refine(
         self, slot: Slot, answer: Floats, frames: list[Frame], options: Options, patient: bool
     ) -> list[Rendered]:
         small = refine.activate(answer, self.contract.activation)
         (frame,) = frames
-        return [Rendered(frame.rgb, refine.to_alpha(small, frame.size, frame.alpha))]
+        alpha = refine.to_alpha(small, frame.size, frame.alpha)
+        return [self.finish(slot, frame, alpha, options)]
+
+    def finish(self, slot: Slot, frame: Frame, alpha: Bytes, options: Options) -> Rendered:
+        return Rendered(foreground.colours(frame.rgb, alpha, options), alpha)
 
     def refine_on_device(self, slot: Slot, staged: Frame, options: Options) -> NoReturn:
         """DeviceError: nothing of this is on a GPU."""

@@ -14,7 +14,16 @@ from birefnet_runtime.options import Options
 
 PIPE = "-"
 # Added to a picture's stem. A folder's own results, named so, are not read again.
-ENDINGS = {"rgba": ".cutout.png", "alpha": ".mask.png"}
+ENDINGS = {
+    "rgba": ".cutout.png",
+    "premultiplied": ".premultiplied.png",
+    "alpha": ".mask.png",
+    "foreground": ".foreground.png",
+}
+
+
+# Files that hold an animation, or one frame of it; WebP and PNG hold still pictures, too.
+ONLY_MOVING = (".gif", ".apng")
 
 
 @dataclass(frozen=True)
@@ -50,13 +59,14 @@ def _expand(given: str) -> Iterator[str]:
     if given == PIPE or not Path(given).is_dir():
         yield given
         return
-    names = sorted(entry.name for entry in Path(given).iterdir() if _is_picture(entry))
+    names = sorted(entry.name for entry in Path(given).iterdir() if is_picture(entry))
     if not names:
         raise OptionError(f"{given} is a folder without pictures ({', '.join(sorted(SUFFIXES))})")
     yield from (os.path.normpath(str(Path(given) / name)) for name in names)
 
 
-def _is_picture(path: Path) -> bool:
+def is_picture(path: Path) -> bool:
+    """Whether ``path`` is a file named like a picture, not hidden, and no result of ``remove``."""
     name = path.name.lower()
     own = name.endswith(tuple(ENDINGS.values())) or name.startswith(".")
     return not own and path.suffix.lower() in SUFFIXES and path.is_file()
@@ -98,8 +108,10 @@ def _check_targets(jobs: list[Job], options: Options) -> None:
 
 
 def _check_name(target: str, options: Options) -> None:
+    if Path(target).suffix.lower() in ONLY_MOVING:
+        return
     try:
-        check_suffix(Path(target).suffix, options.output == "rgba" and options.colour is None)
+        check_suffix(Path(target).suffix, options.transparent, options.depth)
     except OutputError as error:
         raise OptionError(f"{target}: {error}") from None
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from birefnet_runtime.frame import Box
+
 # Columns and rows of a block of resize_rows (resize.h: kTile, kRows).
 ROWS_BLOCK = (64, 4)
 # Columns of a block of resize_columns (resize.h: kAbreast).
@@ -20,13 +22,25 @@ ACTIVATE_BLOCK = 256
 # Columns of a block of cutout, and the rows that each of its threads walks down (compose.h:
 # kColumns, kStrip).
 CUTOUT_BLOCK = (128, 8)
+# Pixels of a side of the largest level that colours_coarse takes; the threads of its one block, one
+# for each pixel of that (foreground.h: kSmallPixels); and bytes of its scratch memory, two times
+# six float32 for each.
+COARSE_SIDE, COARSE_BLOCK = 32, 1024
+COARSE_SCRATCH = 2 * 6 * 4 * COARSE_BLOCK
+# Columns and rows of the pane of a block of colours_level and colours_image, and its threads
+# (foreground.h: kPaneWidth, kPaneHeight, kPaneThreads).
+PANE, PANE_BLOCK = (32, 16), 256
+# Sweeps of a launch of colours_level.
+LEVEL_SWEEPS = 2
 # CUDA's limit on gridDim.x, for every compute capability in use.
 GRID = 2**31 - 1
 
 ACTIVATIONS = {"none": 0, "sigmoid": 1}
-# What cutout writes: the alpha plane, straight RGBA, or RGB over a colour.
-MASK, RGBA, COLOUR = 0, 1, 2
-CHANNELS = {MASK: 1, RGBA: 4, COLOUR: 3}
+# What cutout writes: the alpha plane, straight RGBA, or RGB over a colour. colours_image writes the
+# last two, RGBA with colours multiplied by alpha, the colours alone as RGB, or straight RGBA that
+# keeps colours under an alpha of 0.
+MASK, RGBA, COLOUR, MULTIPLIED, COLOURS, KEPT = range(6)
+CHANNELS = {MASK: 1, RGBA: 4, COLOUR: 3, MULTIPLIED: 4, COLOURS: 3, KEPT: 4}
 
 Argument = np.uint64 | np.int64 | np.int32 | np.float64
 
@@ -68,6 +82,11 @@ class Picture:
         elif self.pitch < dense:
             raise ValueError(f"a pitch of {self.pitch} bytes is less than a row of {dense}")
 
+    def part(self, box: Box) -> Picture:
+        """The pixels in ``box``, where they lie."""
+        pointer = self.pointer + box.top * self.pitch + box.left * self.channels
+        return Picture(pointer, box.height, box.width, self.channels, self.pitch)
+
 
 @dataclass(frozen=True)
 class Plane:
@@ -96,6 +115,20 @@ class Table:
     size: int
 
 
+@dataclass(frozen=True)
+class Plates:
+    """The two colours of each pixel of a level of the pyramid, (height, width) ``size``, as
+    colours_coarse writes them: uint32 [2,height,width] at ``pointer``, foreground first, red in the
+    lowest 10 bits, then green and blue, in units of 255 / 1023."""
+
+    pointer: int
+    size: tuple[int, int]
+
+    @property
+    def nbytes(self) -> int:
+        return 2 * self.size[0] * self.size[1] * 4
+
+
 def resize_rows(picture: Picture, table: Table, out: int) -> Launch:
     """``picture`` -> ``out``: uint8 [height,table.size,3]; ``table`` is for its width."""
     across, down = ROWS_BLOCK
@@ -115,12 +148,16 @@ def resize_rows(picture: Picture, table: Table, out: int) -> Launch:
     )
 
 
-def resize_columns(rows: int, width: int, table: Table, levels: int, out: int) -> Launch:
+def resize_columns(
+    rows: int, width: int, table: Table, levels: int, out: int, pitch: int = 0, plane: int = 0
+) -> Launch:
     """``rows``, uint8 [H,width,3] from resize_rows, -> ``out``: float32 [3,table.size,width].
 
     ``table`` is for the picture's height; ``levels``: float32 [3,256], the normalised value of
-    each level (``preprocess``). ``out`` is one picture's planes in the model's input.
+    each level (``preprocess``). ``out`` lies in one picture's planes of the model's input; its rows
+    are ``pitch`` floats apart and its planes ``plane``, 0 for dense ones.
     """
+    pitch = pitch or width
     blocks = _ceil(width, COLUMNS_BLOCK) * table.size
     return _launch(
         "resize_columns",
@@ -133,6 +170,8 @@ def resize_columns(rows: int, width: int, table: Table, levels: int, out: int) -
         np.uint64(table.weights),
         np.uint64(levels),
         np.uint64(out),
+        np.int32(pitch),
+        np.int64(plane or table.size * pitch),
     )
 
 
@@ -197,6 +236,93 @@ def cutout(
         np.uint64(image),
         np.uint64(plane),
     )
+
+
+def colours_coarse(
+    picture: Picture, alpha: int, levels: int, last: int, sweeps: int, scratch: int, out: Plates
+) -> Launch:
+    """The coarsest ``levels`` levels of ``picture`` and its ``alpha``, uint8 [H,W], down to level
+    ``last``, each swept ``sweeps`` times, -> ``out``: of level ``last``, at most 32 x 32.
+
+    ``scratch``: ``COARSE_SCRATCH`` bytes.
+    """
+    if max(out.size) > COARSE_SIDE:
+        raise ValueError(f"a level of {out.size} is not small")
+    return _launch(
+        "colours_coarse",
+        1,
+        (COARSE_BLOCK, 1, 1),
+        *_subject(picture, alpha),
+        np.int32(levels),
+        np.int32(last),
+        np.int32(sweeps),
+        np.uint64(scratch),
+        np.uint64(out.pointer),
+    )
+
+
+def colours_level(picture: Picture, alpha: int, before: Plates, out: Plates, level: int) -> Launch:
+    """Two sweeps of ``level`` of ``picture`` and its ``alpha``, uint8 [H,W], from the plates of the
+    level before it or of itself."""
+    return _launch(
+        "colours_level",
+        _panes(out.size),
+        (PANE_BLOCK, 1, 1),
+        *_subject(picture, alpha),
+        np.int32(level),
+        np.int32(before.size != out.size),
+        np.uint64(before.pointer),
+        np.uint64(out.pointer),
+    )
+
+
+def colours_image(
+    picture: Picture,
+    alpha: int,
+    before: Plates | None,
+    image: int,
+    mode: int,
+    colour: int = 0,
+    only: int = 0,
+) -> Launch:
+    """The image of ``picture`` by its ``alpha``, uint8 [H,W], in the colours estimated for it.
+
+    ``before``: level 1, which a last sweep follows, or level 0, of the picture's own size, of which
+    nothing is left to be done; None for the picture's colours. ``mode``: any but MASK; ``image``:
+    uint8 [H,W,``CHANNELS[mode]``], 4-byte aligned where that is 4. ``colour``: 0xRRGGBB behind.
+    ``only``: uint8 [H,W,3], the colours once more, or 0 for none.
+    """
+    if CHANNELS[mode] == 4 and image % 4:
+        raise ValueError("an RGBA image needs an address that is a multiple of 4")
+    size = (picture.height, picture.width)
+    before = before or Plates(0, size)
+    return _launch(
+        "colours_image",
+        _panes(size),
+        (PANE_BLOCK, 1, 1),
+        *_subject(picture, alpha),
+        np.int32(before.size != size),
+        np.uint64(before.pointer),
+        np.int32(mode),
+        np.int32(colour),
+        np.uint64(image),
+        np.uint64(only),
+    )
+
+
+def _subject(picture: Picture, alpha: int) -> tuple[Argument, ...]:
+    return (
+        np.uint64(picture.pointer),
+        np.int64(picture.pitch),
+        np.int32(picture.channels),
+        np.uint64(alpha),
+        np.int32(picture.height),
+        np.int32(picture.width),
+    )
+
+
+def _panes(size: tuple[int, int]) -> int:
+    return _ceil(size[1], PANE[0]) * _ceil(size[0], PANE[1])
 
 
 def scale(small: int, full: int) -> float:

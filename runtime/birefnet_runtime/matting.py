@@ -11,7 +11,7 @@ from typing import Literal, overload
 from birefnet_export.contract import Contract
 from birefnet_runtime import model as models
 from birefnet_runtime.backend import Request, open_backend
-from birefnet_runtime.belt import Belt, Result, Work
+from birefnet_runtime.belt import Belt, Result, Work, window
 from birefnet_runtime.cutout import Cutout
 from birefnet_runtime.device_cutout import DeviceCutout
 from birefnet_runtime.errors import BirefnetError, OptionError
@@ -81,6 +81,11 @@ class Matting:
         overrides = models.Overrides(mean, std, size, activation, output)
         request = Request(device, threads, precision, batch, provider, stream, graphs)
         return cls(open_backend(model, overrides, request))
+
+    @property
+    def ahead(self) -> int:
+        """How many sources ``stream`` must find at once so that the model never waits for one."""
+        return window(self._pipeline) + 2 * self._pipeline.batch + 1
 
     def describe(self) -> str:
         """Model, input size and device in a few words, and on a GPU how it is used."""

@@ -40,7 +40,7 @@ class Options:
     the picture and the model. ``fit``: how a picture meets the model's size, None as the contract
     says: ``stretch`` it, or ``pad`` it and keep its shape.
     ``foreground``: how the subject's own colours are found where background shines through: ``ml``
-    (multi-level), ``blur`` (blur fusion, faster), ``off`` keeps the picture's.
+    (multi-level), ``blur`` (blur fusion, as BiRefNet does it), ``off`` keeps the picture's.
 
     ``guided``: follow the picture's colours in the soft band. ``feather``: blur the mask's edge,
     sigma in pixels. ``levels``: (low, high) in 0..1 that become 0 and 1, after the feather.
@@ -60,7 +60,7 @@ class Options:
     margin: str = "0px"
     edge: str = "single"
     fit: str | None = None
-    foreground: str = "off"
+    foreground: str = "ml"
     guided: bool = False
     feather: float = 0.0
     levels: tuple[float, float] = (0.0, 1.0)

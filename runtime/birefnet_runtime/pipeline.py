@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, cast
 
 from birefnet_export.contract import Contract
+from birefnet_runtime import edges
 from birefnet_runtime.cutout import Cutout
 from birefnet_runtime.decode import PictureSource, check_size, decode
 from birefnet_runtime.device_array import NAME, DeviceArray, DevicePicture, is_device_array
@@ -23,11 +23,14 @@ from birefnet_runtime.errors import (
     ClosedError,
     DeviceError,
     LostDeviceError,
+    ModelError,
     OutOfMemoryError,
 )
-from birefnet_runtime.frame import Bytes, Frame, Metadata, Rendered
+from birefnet_runtime.frame import Bytes, Floats, Frame, Metadata, Rendered, View
 from birefnet_runtime.host import SLOTS
 from birefnet_runtime.options import Options
+from birefnet_runtime.picture import Keep
+from birefnet_runtime.run import Job, Label, Opened, Run
 
 # What a picture may be given as. Arrays on a GPU only where the backend works there.
 Source = PictureSource | DeviceArray
@@ -73,13 +76,40 @@ class Backend(Protocol):
 
     def begin(self, slot: Any) -> None: ...
 
-    def preprocess(self, slot: Any, index: int, staged: Any) -> None: ...
+    def preprocess(self, slot: Any, index: int, staged: Any, view: View | None = None) -> None:
+        """Write a picture into row ``index``; None is the whole picture over the whole row.
+
+        With a view its box is resized, by the same filter, to the size of ``inner`` and put there;
+        the rest of the row becomes 0. A picture may be in several rows, and again in a later run.
+        """
+        ...
 
     def infer(self, slot: Any) -> Any: ...
 
+    def answers(self, slot: Any, answer: Any, count: int) -> Sequence[Floats | ModelError]:
+        """Wait; the first ``count`` rows as alpha: float32 [h,w] in 0..1, the caller's own memory.
+
+        ModelError stands in place of a row that is not finite. ``refine`` may still follow on the
+        same run.
+        """
+        ...
+
+    def fetch(self, slot: Any, staged: Any) -> Frame:
+        """A borrowed picture in host memory; called for those alone."""
+        ...
+
     def refine(
         self, slot: Any, answer: Any, staged: list[Any], options: Options, patient: bool
-    ) -> Sequence[Rendered | BirefnetError]: ...
+    ) -> Sequence[Rendered | BirefnetError | None]:
+        """The cut-outs of a run of whole pictures, all on the device: the fast path.
+
+        Row ``index`` of the run is picture ``index`` of ``staged``; one that is None is left out.
+        """
+        ...
+
+    def finish(self, slot: Any, staged: Any, alpha: Bytes, options: Options) -> Rendered:
+        """The cut-out for ``alpha``, uint8 [H,W] made on the host: colours, composition; waits."""
+        ...
 
     def refine_on_device(self, slot: Any, staged: Any, options: Options) -> DeviceImage: ...
 
@@ -88,23 +118,6 @@ class Backend(Protocol):
     def relieve(self, slot: Any) -> None: ...
 
     def close(self, slots: list[Any]) -> None: ...
-
-
-@dataclass(frozen=True)
-class Label:
-    """What a result takes over besides pixels."""
-
-    source: str
-    metadata: Metadata
-
-
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """A picture that was decoded and staged, which took ``seconds``: ready for a slot."""
-
-    label: Label
-    staged: Any
-    seconds: float
 
 
 class Pipeline:
@@ -151,18 +164,21 @@ class Pipeline:
         """Decode ``source`` and bring it to where a slot takes it from."""
         if self._closed:
             raise _closed()
+        edges.check(options, self._backend.contract)
         start = time.perf_counter()
         if is_device_array(source):
             return self._open_borrowed(source, options)
-        frame = decode(cast(PictureSource, source), options.max_pixels, self._backend.empty)
+        keep = Keep.of(options)
+        frame = decode(cast(PictureSource, source), options.max_pixels, self._backend.empty, keep)
         staged = self._backend.stage(frame)
         label = Label(frame.source, frame.metadata)
-        return Opened(label, staged, time.perf_counter() - start)
+        return Opened(label, frame.size, staged, time.perf_counter() - start, frame)
 
     def _open_borrowed(self, source: Any, options: Options) -> Opened:
         picture = self._backend.borrow(source)
         check_size(NAME, *picture.size[::-1], options.max_pixels)
-        return Opened(Label(NAME, Metadata()), self._backend.stage_borrowed(picture), 0.0)
+        staged = self._backend.stage_borrowed(picture)
+        return Opened(Label(NAME, Metadata()), picture.size, staged, 0.0)
 
     def compute(
         self, group: Sequence[Opened], options: Options, patient: bool
@@ -188,6 +204,7 @@ class Pipeline:
 
     def run_on_device(self, source: Source, options: Options) -> DeviceCutout:
         """The cut-out of ``source``, left on the GPU and complete."""
+        edges.check_one_pass(options, self._backend.contract)
         with self._turns:
             one = self.open(source, options)
             slot = self._take()
@@ -237,29 +254,80 @@ class Pipeline:
     def _steps(
         self, slot: Any, group: Sequence[Opened], options: Options, patient: bool
     ) -> list[Cutout | BirefnetError]:
-        staged = [one.staged for one in group]
-        # "decode" comes first and is each picture's own.
-        timings = {"decode": 0.0}
+        run = Run.begin(group, options, self._backend.contract)
         with self._abandoning(slot):
-            answer = self._to_answer(slot, staged, timings)
-            with _timed(timings, "refine"):
-                results = self._backend.refine(slot, answer, staged, options, patient)
-        return [_cutout(*pair, options, timings) for pair in zip(group, results, strict=True)]
+            answer = self._to_answer(slot, run.first(), run.timings)
+            if run.is_one_pass:
+                self._refine(slot, answer, run, patient)
+            else:
+                self._look_again(slot, answer, run, patient)
+        return run.results()
+
+    def _refine(self, slot: Any, answer: Any, run: Run, patient: bool) -> None:
+        """The fast path, for the pictures of a run that need nothing else."""
+        waiting = [job.result is None and run.is_fast(job) for job in run.jobs]
+        if not any(waiting):
+            return
+        staged = [
+            job.one.staged if wanted else None
+            for job, wanted in zip(run.jobs, waiting, strict=True)
+        ]
+        with _timed(run.timings, "refine"):
+            found = self._backend.refine(slot, answer, staged, run.options, patient)
+        for job, wanted, result in zip(run.jobs, waiting, found, strict=True):
+            if wanted:
+                job.result = result
+
+    def _look_again(self, slot: Any, answer: Any, run: Run, patient: bool) -> None:
+        """Decide after the first pass, cut out what it is enough for, then the other pictures."""
+        run.decide(self._backend.answers(slot, answer, len(run.jobs)))
+        self._refine(slot, answer, run, patient)
+        waiting = [job for job in run.jobs if job.result is None]
+        self._pass_again(slot, [(job, view) for job in waiting for view in job.views], run.timings)
+        for job in waiting:
+            with _timed(run.timings, "refine"):
+                job.result = self._finish(slot, job, run.options)
+
+    def _pass_again(
+        self, slot: Any, views: list[tuple[Job, View]], timings: dict[str, float]
+    ) -> None:
+        """Further passes of all pictures of a run, as many rows at once as the model takes."""
+        for start in range(0, len(views), self.batch):
+            part = views[start : start + self.batch]
+            rows = [(job.one.staged, view) for job, view in part]
+            answer = self._to_answer(slot, rows, timings)
+            found = self._backend.answers(slot, answer, len(part))
+            for (job, _), result in zip(part, found, strict=True):
+                job.answers.append(result)
+
+    def _finish(self, slot: Any, job: Job, options: Options) -> Rendered | BirefnetError:
+        """One picture's alpha on the host, and its cut-out on the device."""
+        frame = job.one.frame
+        if frame is None:
+            frame = self._backend.fetch(slot, job.one.staged)
+        try:
+            alpha = job.render(frame, options)
+        except ModelError as error:
+            return error
+        return self._backend.finish(slot, job.one.staged, alpha, options)
 
     def _steps_on_device(self, slot: Any, one: Opened, options: Options) -> DeviceCutout:
         timings = {"decode": one.seconds}
         with self._abandoning(slot):
-            self._to_answer(slot, [one.staged], timings)
+            self._to_answer(slot, [(one.staged, None)], timings)
             image = self._backend.refine_on_device(slot, one.staged, options)
         seconds = {**timings, **image.seconds}
         return DeviceCutout(image.shape, image.ordinal, image.lease, one.label.source, seconds)
 
-    def _to_answer(self, slot: Any, staged: list[Any], timings: dict[str, float]) -> Any:
+    def _to_answer(
+        self, slot: Any, rows: Sequence[tuple[Any, View | None]], timings: dict[str, float]
+    ) -> Any:
+        """One run: of each row the staged picture, and what it sees of it."""
         backend = self._backend
         backend.begin(slot)
         with _timed(timings, "preprocess"):
-            for index, picture in enumerate(staged):
-                backend.preprocess(slot, index, picture)
+            for index, (picture, view) in enumerate(rows):
+                backend.preprocess(slot, index, picture, view)
         with _timed(timings, "model"):
             return backend.infer(slot)
 
@@ -276,19 +344,8 @@ def _closed() -> ClosedError:
     return ClosedError("this Matting is closed: open another one")
 
 
-def _cutout(
-    one: Opened, result: Rendered | BirefnetError, options: Options, timings: dict[str, float]
-) -> Cutout | BirefnetError:
-    if isinstance(result, BirefnetError):
-        return result
-    seconds = {**timings, **result.seconds, "decode": one.seconds}
-    label, image = one.label, result.image
-    pixels = (result.foreground, result.alpha)
-    return Cutout(*pixels, label.source, options, label.metadata, seconds, image)
-
-
 @contextmanager
 def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
-    timings[name] = time.perf_counter() - start
+    timings[name] = timings.get(name, 0.0) + time.perf_counter() - start

@@ -4,6 +4,7 @@ execution context and its captured graph."""
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -21,9 +22,11 @@ from birefnet_runtime.errors import (
     OutOfMemoryError,
     one_line,
 )
-from birefnet_runtime.frame import Bytes
+from birefnet_runtime.frame import Bytes, View
 from birefnet_runtime.gpu import Device, Event, Graph, Kernels, Stream
-from birefnet_runtime.launches import Picture, Plane, Table
+from birefnet_runtime.launches import Launch, Picture, Plane, Table
+from birefnet_runtime.levels import Pyramid
+from birefnet_runtime.look import Look
 from birefnet_runtime.room import Room
 from birefnet_runtime.tables import Packed
 
@@ -98,24 +101,39 @@ class Staged:
 
 @dataclass(eq=False)
 class Row:
-    """The memory of one picture of a run, and where the picture in it is."""
+    """The memory of one picture of a run, and where the picture in it is.
+
+    ``held``: whose pixels are in ``pixels``, perhaps from a run before. ``source``: whose the row
+    is in this run; its ``picture`` may lie in another row's memory.
+    """
 
     pixels: Room
     own: Room
     tables: Room
     image: Room
     plane: Room
+    colours: Room
     picture: Picture | None = None
     own_plane: Plane | None = None
     loaded_tables: Packed | None = None
+    held: weakref.ref[Staged] | None = None
+    source: weakref.ref[Staged] | None = None
 
     @classmethod
     def create(cls, device: Device, stack: ExitStack) -> Row:
-        rooms = [Room(device) for _ in range(5)]
+        rooms = [Room(device) for _ in range(6)]
         for room in rooms:
             stack.callback(room.free)
-        pixels, own, tables, image, plane = rooms
-        return cls(pixels, own, tables, image, plane)
+        pixels, own, tables, image, plane, colours = rooms
+        return cls(pixels, own, tables, image, plane, colours)
+
+    @property
+    def rooms(self) -> tuple[Room, ...]:
+        return (self.pixels, self.own, self.tables, self.image, self.plane, self.colours)
+
+    def forget(self) -> None:
+        """What the memory held is there no longer."""
+        self.loaded_tables = self.held = self.source = None
 
 
 @dataclass(eq=False)
@@ -141,7 +159,9 @@ class DeviceSlot:
     """Owns what one run needs on the GPU. One thread uses it at a time, on its one stream.
 
     A picture's size only decides how large the rooms of its row are and how the kernels round the
-    engine are launched; the engine's part has fixed addresses and is captured once.
+    engine are launched; the engine's part has fixed addresses and is captured once. ``spent``:
+    seconds on the GPU by step of the passes so far; the first after ``is_over`` was set starts
+    anew.
     """
 
     fixed: Fixed
@@ -149,12 +169,16 @@ class DeviceSlot:
     marks: Marks
     rows: list[Row]
     strip: Room
+    pyramid: Room
     tensor: int
     answer: int
     bad: int
     flags: NDArray[np.int32]
     bound: Bound
     graph: Graph | None = None
+    activated: int = 0
+    spent: dict[str, float] = field(default_factory=dict)
+    is_over: bool = False
     _stack: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
@@ -185,29 +209,40 @@ class DeviceSlot:
 
     def begin(self, *after: int | None) -> None:
         """Start a run; ``after`` are foreign streams whose work so far must be done first."""
+        if self.is_over:
+            self.spent, self.is_over = {}, False
         for handle in after:
             if handle is not None:
                 self.fixed.device.order(handle, self.stream.handle)
         self.fixed.device.record(self.marks.begun, self.stream)
 
-    def load(self, index: int, staged: Staged) -> None:
-        """Queue the way of a picture into row ``index`` of the tensor."""
+    def load(self, index: int, staged: Staged, tables: Packed, view: View | None = None) -> None:
+        """Queue the way of a picture, or what a view sees of it, into row ``index`` of the tensor.
+
+        ``tables``: for the picture's size, or the view's.
+        """
         row, device = self.rows[index], self.fixed.device
-        row.picture = self._picture(row, staged)
-        row.own_plane = self._own(row, staged)
+        row.picture, row.source = self._picture(index, staged), weakref.ref(staged)
+        row.own_plane = self._own(row, staged) if view is None else None
         height, width = self.fixed.engine.size
-        strip = self.strip.at_least(staged.size[0] * width * 3)
-        columns, rows = self._tables(row, staged.tables)
-        plane = self.tensor + index * 3 * height * width * _FLOAT
-        for launch in (
-            launches.resize_rows(row.picture, columns, strip),
-            launches.resize_columns(strip, width, rows, self.fixed.levels, plane),
-        ):
-            device.launch(self.fixed.kernels, launch, self.stream)
+        plane, seen = self.tensor + index * 3 * height * width * _FLOAT, row.picture
+        if view is not None:
+            if view.inner.size != (height, width):
+                device.fill(plane, 0, 3 * height * width * _FLOAT, self.stream)
+            seen = seen.part(view.box)
+            plane += (view.inner.top * width + view.inner.left) * _FLOAT
+        columns, rows = self._tables(row, tables)
+        strip = self.strip.at_least(seen.height * columns.size * 3)
+        levels, whole = self.fixed.levels, height * width
+        self._launch(
+            launches.resize_rows(seen, columns, strip),
+            launches.resize_columns(strip, columns.size, rows, levels, plane, width, whole),
+        )
 
     def run(self, after: Event | None) -> None:
         """Queue the engine, behind the event ``after`` of another slot, and the activation."""
         device, marks = self.fixed.device, self.marks
+        self.activated = 0
         device.record(marks.loaded, self.stream)
         if after is not None:
             device.wait(self.stream, after)
@@ -219,14 +254,16 @@ class DeviceSlot:
         device.record(marks.computed, self.stream)
 
     def activate(self, count: int) -> None:
-        """Queue the activation of the first ``count`` rows, and the way of their flags back."""
-        device = self.fixed.device
-        device.fill(self.bad, 0, len(self.rows) * _INT, self.stream)
-        for index in range(count):
+        """Queue the activation of the first ``count`` rows, but those that a call before this one
+        has done in this run, and the way of their flags back."""
+        device, done = self.fixed.device, self.activated
+        if not done:
+            device.fill(self.bad, 0, len(self.rows) * _INT, self.stream)
+        for index in range(done, count):
             values = self.alpha(index)
             pixels, bad = self._pixels(), self.bad + index * _INT
-            launch = launches.activate(values, pixels, self.fixed.activation, values, bad)
-            device.launch(self.fixed.kernels, launch, self.stream)
+            self._launch(launches.activate(values, pixels, self.fixed.activation, values, bad))
+        self.activated = max(done, count)
         device.download(self.flags, self.bad, self.stream)
 
     def alpha(self, index: int) -> int:
@@ -237,17 +274,48 @@ class DeviceSlot:
         """Queue the cut-out of row ``index`` into ``image`` and ``plane`` (see ``launches``)."""
         row = self.rows[index]
         assert row.picture is not None
-        launch = launches.cutout(
-            self.alpha(index),
-            self.fixed.engine.answer,
-            row.picture,
-            image,
-            own=row.own_plane,
-            mode=mode,
-            colour=colour,
-            plane=plane,
+        self._launch(
+            launches.cutout(
+                self.alpha(index),
+                self.fixed.engine.answer,
+                row.picture,
+                image,
+                own=row.own_plane,
+                mode=mode,
+                colour=colour,
+                plane=plane,
+            )
         )
-        self.fixed.device.launch(self.fixed.kernels, launch, self.stream)
+
+    def reserve(self, sizes: list[tuple[int, int]]) -> None:
+        """Make room for the pyramids of pictures of these sizes, which are made one by one. Asked
+        before any of them is queued: a room must not grow while it is used."""
+        if sizes:
+            self.pyramid.at_least(max(Pyramid.of(size).nbytes for size in sizes))
+
+    def paint(self, index: int, look: Look, plane: int, image: int, colours: int = 0) -> None:
+        """Queue the image of row ``index`` into ``image``, by ``plane``, uint8 [H,W] on the GPU;
+        and the colours alone into ``colours``, where that is not 0."""
+        picture, before = self.rows[index].picture, None
+        assert picture is not None
+        if look.estimated:
+            pyramid = Pyramid.of((picture.height, picture.width))
+            memory = self.pyramid.at_least(pyramid.nbytes)
+            levels, before = pyramid.launch(picture, plane, memory)
+            self._launch(*levels)
+        self._launch(
+            launches.colours_image(
+                picture, plane, before, image, look.mode, look.colour, only=colours
+            )
+        )
+
+    def find(self, staged: Staged) -> int:
+        """A row that has the picture in its memory; row 0, to which it goes up, where none does."""
+        holders = (index for index, row in enumerate(self.rows) if _is(row.held, staged))
+        index = next(holders, 0)
+        row = self.rows[index]
+        row.picture, row.source = self._upload(row, staged), weakref.ref(staged)
+        return index
 
     def wait(self, patient: bool) -> dict[str, float]:
         """Wait for the run; its seconds by step. ``patient``: sleep instead of spinning."""
@@ -259,8 +327,17 @@ class DeviceSlot:
             device.finish(self.stream)
         return self.marks.seconds(device)
 
+    def count(self) -> None:
+        """Add the seconds of a pass that was waited for to ``spent``; what follows is no part."""
+        for name, seconds in self.marks.seconds(self.fixed.device).items():
+            if name != "refine":
+                self.spent[name] = self.spent.get(name, 0.0) + seconds
+
     def abandon(self) -> None:
         """After a failure: let what was queued end, so that the next picture finds idle memory."""
+        self.is_over = True
+        for row in self.rows:
+            row.forget()
         with suppress(DeviceError):
             self.fixed.device.finish(self.stream)
 
@@ -269,12 +346,12 @@ class DeviceSlot:
         for room in self._rooms():
             room.free()
         for row in self.rows:
-            row.loaded_tables = None
+            row.forget()
 
     def close(self) -> None:
         """Free everything, whatever of it fails. The slot is idle."""
         for row in self.rows:
-            row.loaded_tables = None
+            row.forget()
         if self.graph is not None:
             with suppress(DeviceError):
                 self.graph.free()
@@ -282,21 +359,34 @@ class DeviceSlot:
             self._stack.close()
 
     def _rooms(self) -> list[Room]:
-        rooms = [self.strip]
-        for row in self.rows:
-            rooms += [row.pixels, row.own, row.tables, row.image, row.plane]
-        return rooms
+        return [self.strip, self.pyramid, *(room for row in self.rows for room in row.rooms)]
+
+    def _launch(self, *found: Launch) -> None:
+        for launch in found:
+            self.fixed.device.launch(self.fixed.kernels, launch, self.stream)
 
     def _pixels(self) -> int:
         height, width = self.fixed.engine.answer
         return height * width
 
-    def _picture(self, row: Row, staged: Staged) -> Picture:
+    def _picture(self, index: int, staged: Staged) -> Picture:
+        """The picture on the GPU, for row ``index``: a row that was loaded before it in this run
+        may have it."""
+        for row in self.rows[:index]:
+            if _is(row.source, staged) and row.picture is not None:
+                return row.picture
+        return self._upload(self.rows[index], staged)
+
+    def _upload(self, row: Row, staged: Staged) -> Picture:
+        """The picture in the row's memory, to which it goes up unless it is there."""
         if isinstance(staged.pixels, Picture):
             return staged.pixels
-        pointer = row.pixels.at_least(staged.pixels.nbytes)
-        self.fixed.device.upload(pointer, staged.pixels, self.stream)
-        return Picture(pointer, *staged.size)
+        if not _is(row.held, staged):
+            row.held = None
+            pointer = row.pixels.at_least(staged.pixels.nbytes)
+            self.fixed.device.upload(pointer, staged.pixels, self.stream)
+            row.held = weakref.ref(staged)
+        return Picture(row.pixels.at_least(0), *staged.size)
 
     def _own(self, row: Row, staged: Staged) -> Plane | None:
         if staged.own is None or isinstance(staged.own, Plane):
@@ -313,6 +403,10 @@ class DeviceSlot:
             self.fixed.device.upload(pointer, packed.memory, self.stream)
             row.loaded_tables = packed
         return packed.at(row.tables.at_least(0))
+
+
+def _is(reference: weakref.ref[Staged] | None, staged: Staged) -> bool:
+    return reference is not None and reference() is staged
 
 
 def _build(fixed: Fixed, stack: ExitStack) -> DeviceSlot:
@@ -333,8 +427,9 @@ def _build(fixed: Fixed, stack: ExitStack) -> DeviceSlot:
     flags = allocate(device.allocate_host, engine.batch * _INT)
     # The rows of a group that is not full are computed too: from zeros, not from what lay there.
     device.fill(tensor.pointer, 0, tensor.size, stream)
-    strip = Room(device)
+    strip, pyramid = Room(device), Room(device)
     stack.callback(strip.free)
+    stack.callback(pyramid.free)
     rows = [Row.create(device, stack) for _ in range(engine.batch)]
     bound = engine.bind(tensor.pointer, answer.pointer, stream)
     stack.callback(bound.close)
@@ -344,6 +439,7 @@ def _build(fixed: Fixed, stack: ExitStack) -> DeviceSlot:
         Marks(*events),
         rows,
         strip,
+        pyramid,
         tensor.pointer,
         answer.pointer,
         bad.pointer,

@@ -14,6 +14,7 @@ from birefnet_runtime.launches import Table
 from birefnet_runtime.pool import Pool, borrow
 from birefnet_runtime.resample import Coefficients, coefficients
 
+Size = tuple[int, int]
 # Sizes of pictures whose tables are kept: some 100 KiB each.
 _SIZES = 64
 
@@ -41,18 +42,20 @@ class Packed:
 
 
 class Tables:
-    """Resize tables to one size, for the picture sizes that came last."""
+    """Resize tables to one size, or to a part of it, for the picture sizes that came last."""
 
     def __init__(self, size: tuple[int, int], pool: Pool[HostBlock]) -> None:
         self._size, self._pool, self._most = size, pool, _SIZES
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[int, int], Packed] = OrderedDict()
+        self._kept: OrderedDict[tuple[Size, Size], Packed] = OrderedDict()
 
-    def get(self, size: tuple[int, int]) -> Packed:
-        """The tables for pictures of ``size``, (height, width); from any thread."""
+    def get(self, size: Size, target: Size | None = None) -> Packed:
+        """The tables for pictures of ``size``, (height, width), or for parts of that size that
+        become ``target``; from any thread."""
+        key = (size, target or self._size)
         with self._lock:
-            found = self._kept.pop(size, None) or self._make(size)
-            self._kept[size] = found
+            found = self._kept.pop(key, None) or self._make(*key)
+            self._kept[key] = found
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
             return found
@@ -63,9 +66,9 @@ class Tables:
             self._most = 0
             self._kept.clear()
 
-    def _make(self, size: tuple[int, int]) -> Packed:
+    def _make(self, size: Size, target: Size) -> Packed:
         rows, columns = (
-            coefficients(full, small) for full, small in zip(size, self._size, strict=True)
+            coefficients(full, small) for full, small in zip(size, target, strict=True)
         )
         parts = [columns.bounds, columns.weights, rows.bounds, rows.weights]
         memory = borrow(self._pool, sum(part.nbytes for part in parts)).view(np.int32)

@@ -75,7 +75,7 @@ class FakeGraph:
     work: list[Work]
 
     def launch(self, stream: Any) -> None:
-        self.device.called("graph")
+        self.device.called("graph", stream)
         for step in self.work:
             self.device.enqueue(stream.handle, step)
 

@@ -8,15 +8,16 @@ everywhere (kernels/common.h), so every comparison is for equality.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from birefnet_runtime import launches
-from birefnet_runtime.frame import Floats
+from birefnet_runtime import launches, multilevel
+from birefnet_runtime.frame import Bytes, Floats
 from birefnet_runtime.launches import COLOUR, MASK, RGBA, Launch, Picture, Plane, Table
+from birefnet_runtime.levels import Pyramid
 from birefnet_runtime.resample import Coefficients, coefficients
 from helpers import reference
 from helpers.pictures import noise
@@ -30,7 +31,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Case:
     """``outputs``: shape and dtype by name; ``initial``: outputs that start with these contents
     (the others may start with anything); ``launches`` takes the address of every input and output
-    by name; ``expected`` computes what the outputs must be, by the twins."""
+    by name; ``expected`` computes what the outputs must be, by the twins; ``scratch``: outputs
+    that are memory between launches, and how many values at their start may be anything.
+    """
 
     name: str
     inputs: Arrays
@@ -38,6 +41,7 @@ class Case:
     launches: Callable[[Mapping[str, int]], list[Launch]]
     expected: Callable[[], Arrays]
     initial: Arrays
+    scratch: Mapping[str, int] = field(default_factory=dict)
 
 
 def cases(large: bool = True) -> Iterator[Case]:
@@ -45,6 +49,13 @@ def cases(large: bool = True) -> Iterator[Case]:
     yield from resizes(large)
     yield from activations()
     yield from cutouts(large)
+    yield from estimates()
+
+
+def heavy() -> Iterator[Case]:
+    """Estimates of 12 megapixels, whose twins take minutes: for a GPU alone."""
+    yield _estimate((3000, 4000), RGBA)
+    yield _estimate((3000, 4000), COLOUR, padding=1)
 
 
 def on_host(case: Case, execute: Callable[[Launch], None]) -> Arrays:
@@ -63,8 +74,9 @@ def on_host(case: Case, execute: Callable[[Launch], None]) -> Arrays:
 def check(case: Case, outputs: Mapping[str, Array]) -> None:
     """Raises AssertionError that names the output, how many values differ, and the first."""
     for name, wanted in case.expected().items():
-        got = outputs[name]
+        got, skip = outputs[name], case.scratch.get(name, 0)
         assert (got.shape, got.dtype) == (wanted.shape, wanted.dtype), f"{case.name}: {name}"
+        got, wanted = got[skip:], wanted[skip:]
         differs = got.view(np.uint8) != np.ascontiguousarray(wanted).view(np.uint8)
         if differs.any():
             at = tuple(int(i[0]) for i in np.nonzero(got != wanted)) or (0,) * got.ndim
@@ -114,6 +126,22 @@ def activations() -> Iterator[Case]:
     extremes = np.array([0, -0.0, 1e-45, -1e-45, 3e38, -3e38, 87, -87, 88, 0.99999994], np.float32)
     for activation in launches.ACTIVATIONS:
         yield _activate("extremes", extremes, activation)
+
+
+def estimates() -> Iterator[Case]:
+    """Sizes below, at and above that of the small levels, lines, a pixel; every mode; parts of a
+    picture; mattes without a soft pixel, and soft everywhere."""
+    modes = [mode for mode in launches.CHANNELS if mode != MASK]
+    sizes = [(1, 1), (1, 3), (5, 4), (32, 32), (33, 32), (31, 90), (1, 600), (600, 1), (97, 203)]
+    for turn, size in enumerate(sizes):
+        yield _estimate(size, modes[turn % len(modes)], 3 + turn % 2, turn % 5)
+    for mode in modes:
+        yield _estimate((9, 34), mode, padding=mode)
+        yield _plain((17, 35), mode)
+    for kind in ("zero", "one", "hard", "soft"):
+        yield _estimate((50, 77), RGBA, 4, kind=kind)
+    # The last sweep is left for the image.
+    yield _estimate((12, 530), RGBA, padding=1)
 
 
 def cutouts(large: bool) -> Iterator[Case]:
@@ -285,6 +313,92 @@ def _cutout(
     name = f"cutout {small[0]}x{small[1]} to {height}x{width}x{channels} mode {mode}"
     name += f" own {own}" * bool(own) + " plane" * twice + f" padding {padding}" * bool(padding)
     return Case(name, inputs, outputs, launch, expected, {})
+
+
+def subject(size: tuple[int, int], channels: int = 3, kind: str = "edge") -> tuple[Bytes, Bytes]:
+    """A picture, uint8 [H,W,channels], and its alpha, uint8 [H,W]: a slanted ``edge`` with some
+    noise in it, ``zero``, ``one``, a ``hard`` edge, or ``soft`` everywhere."""
+    height, width = size
+    pixels = noise(height, width, channels, seed=height * 7 + width)
+    y, x = np.mgrid[:height, :width]
+    slope = (x - 0.6 * y) / (0.1 * max(size)) + 0.3
+    if kind == "edge":
+        slope = slope + noise(height, width, 1).reshape(size) / 255 * 0.5 - 0.25
+    alpha = (np.clip(slope, 0, 1) * 255).astype(np.uint8)
+    if kind == "soft":
+        alpha = np.clip(alpha, 1, 254)
+    if kind == "hard":
+        alpha = (alpha > 127).astype(np.uint8) * np.uint8(255)
+    if kind in ("zero", "one"):
+        alpha = np.full(size, 255 * (kind == "one"), np.uint8)
+    return pixels, alpha
+
+
+def _estimate(
+    size: tuple[int, int], mode: int, channels: int = 3, padding: int = 0, kind: str = "edge"
+) -> Case:
+    """The whole pyramid, and every level of it is looked at."""
+    pixels, alpha = subject(size, channels, kind)
+    pitch, colour, twice = size[1] * channels + padding, 0x10C0FF, bool(padding % 2)
+    pyramid = Pyramid.of(size)
+    # Words of the memory: scratch, and two places for plates that take turns.
+    start, words = launches.COARSE_SCRATCH // 4, pyramid.nbytes // 4
+    places = [start, (start + words) // 2]
+
+    def launch(at: Mapping[str, int]) -> list[Launch]:
+        picture = Picture(at["picture"], *size, channels, pitch)
+        found, plates = pyramid.launch(picture, at["alpha"], at["memory"])
+        target = (at["image"], mode, colour, at.get("only", 0))
+        return [*found, launches.colours_image(picture, at["alpha"], plates, *target)]
+
+    def expected() -> Arrays:
+        memory = np.full(words, 0xA5A5A5A5, np.uint32)
+        levels = len(pyramid.sizes) - pyramid.small
+        sweeps = multilevel.sweeps(pyramid.small, pyramid.sizes[pyramid.small])
+        plates = reference.colours_coarse(pixels, alpha, levels, pyramid.small, sweeps)
+        memory[places[0] : places[0] + plates.size] = plates.ravel()
+        for level in range(pyramid.small - 1, pyramid.last - 1, -1):
+            for turn in range(multilevel.sweeps(level, pyramid.sizes[level]) // 2):
+                places.reverse()
+                plates = reference.colours_level(pixels, alpha, plates, level, int(turn == 0))
+                memory[places[0] : places[0] + plates.size] = plates.ravel()
+        image, only = reference.colours_image(pixels, alpha, plates, mode, colour)
+        found: Arrays = {"memory": memory, "image": image}
+        return found | {"only": only} if twice else found
+
+    outputs: dict[str, tuple[tuple[int, ...], type]] = {
+        "memory": ((words,), np.uint32),
+        "image": ((*size, launches.CHANNELS[mode]), np.uint8),
+    }
+    if twice:
+        outputs["only"] = ((*size, 3), np.uint8)
+    return Case(
+        f"estimate {size[0]}x{size[1]}x{channels} {kind} mode {mode} padding {padding}",
+        {"picture": _bytes(pixels, pitch), "alpha": alpha},
+        outputs,
+        launch,
+        expected,
+        {},
+        {"memory": start},
+    )
+
+
+def _plain(size: tuple[int, int], mode: int) -> Case:
+    """The image in the picture's own colours."""
+    pixels, alpha = subject(size, 4)
+
+    def launch(at: Mapping[str, int]) -> list[Launch]:
+        picture = Picture(at["picture"], *size, 4)
+        return [launches.colours_image(picture, at["alpha"], None, at["image"], mode, 0x10C0FF)]
+
+    return Case(
+        f"plain {size[0]}x{size[1]} mode {mode}",
+        {"picture": pixels, "alpha": alpha},
+        {"image": ((*size, launches.CHANNELS[mode]), np.uint8)},
+        launch,
+        lambda: {"image": reference.colours_image(pixels, alpha, None, mode, 0x10C0FF)[0]},
+        {},
+    )
 
 
 def _ties() -> Case:

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 Pixels = NDArray[np.uint8]
+
+# A colour profile for RGB.
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def disc(height: int = 48, width: int = 64) -> Pixels:
@@ -65,6 +68,22 @@ def png_16_bit(pixels: NDArray[np.uint16]) -> bytes:
     data = b"".join(b"\0" + row.tobytes() for row in rows)
     parts = [(b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*part) for part in parts)
+
+
+def ink_profile() -> bytes:
+    """A CMYK profile (ICC.1:2001, one lut8Type) in which each full ink takes 25 off L*: greys."""
+    ramp = bytes(range(256))
+    grid = [bytes([round(255 * (4 - bin(inks).count("1")) / 4), 128, 128]) for inks in range(16)]
+    matrix = struct.pack(">9i", *(65536 if index % 4 == 0 else 0 for index in range(9)))
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + matrix + ramp * 4 + b"".join(grid) + ramp * 3
+    size = 128 + 4 + 12 + len(table)
+    header = struct.pack(
+        ">I4sI4s4s4s12s4s", size, b"", 0x02100000, b"prtr", b"CMYK", b"Lab ", b"", b"acsp"
+    )
+    # The white point of the connection space: D50.
+    header = header.ljust(68, b"\0") + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)
+    tags = struct.pack(">I4s2I", 1, b"A2B0", 144, len(table))
+    return header.ljust(128, b"\0") + tags + table
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from birefnet_runtime import launches
+from birefnet_runtime import launches, multilevel
 from birefnet_runtime.frame import Bytes, Floats
 from birefnet_runtime.launches import Launch
 from birefnet_runtime.resample import PRECISION_BITS, Coefficients
 
 Longs = NDArray[np.int64]
+Packed = NDArray[np.uint32]
 # Rows or columns worked on at a time, so that intermediates stay in cache.
 _CHUNK = 128
 
@@ -95,6 +96,139 @@ def cutout(
     if mode == launches.RGBA:
         return _straight(rgb, plane), plane
     return _compose(rgb, plane, colour), plane
+
+
+def colours_coarse(rgb: Bytes, alpha: Bytes, levels: int, last: int, sweeps: int) -> Packed:
+    """uint32 [2,h,w] of level ``last`` (see ``launches.Plates``), from uint8 [H,W,3 or 4] and
+    [H,W]."""
+    plates = _mean_colours(*_sampled(rgb, alpha, last))
+    for level in range(last + levels - 1, last - 1, -1):
+        colours, opacity = _sampled(rgb, alpha, level)
+        plates = swept(_twice(plates, opacity.shape), colours, opacity, sweeps)
+    return _pack(plates)
+
+
+def colours_level(rgb: Bytes, alpha: Bytes, before: Packed, level: int, shift: int) -> Packed:
+    """uint32 [2,h,w]: two sweeps of the panes that are not settled; ``before`` is of this level, or
+    with ``shift`` 1 of the one before."""
+    colours, opacity = _sampled(rgb, alpha, level)
+    known = _twice(before, opacity.shape) if shift else before
+    settled = np.stack([opacity == 255, opacity != 255])
+    flat = np.where(settled, _pack(np.broadcast_to(colours, (2, *colours.shape))), known)
+    solved = _pack(swept(_unpack(known), colours, opacity, launches.LEVEL_SWEEPS))
+    return np.where(soft_panes(opacity), solved, flat)
+
+
+def colours_image(
+    rgb: Bytes, alpha: Bytes, before: Packed | None, mode: int, colour: int = 0
+) -> tuple[Bytes, Bytes]:
+    """(image, colours): uint8 [H,W,3 or 4] by ``mode``, and [H,W,3], in the colours estimated where
+    alpha is soft."""
+    rgb = rgb[..., :3]
+    if before is not None:
+        front = _unpack(before)
+        if before.shape[1:] != alpha.shape:
+            front = swept(_twice(front, alpha.shape), rgb.astype(np.float32), alpha, 1)
+        soft = (alpha > 0) & (alpha < 255)
+        rgb = np.where(soft[..., None], np.rint(front[0]).astype(np.uint8), rgb)
+    if mode == launches.COLOUR:
+        return _compose(rgb, alpha, colour), rgb
+    if mode == launches.RGBA:
+        return _straight(rgb, alpha), rgb
+    if mode == launches.COLOURS:
+        return rgb, rgb
+    seen = _compose(rgb, alpha, 0) if mode == launches.MULTIPLIED else rgb
+    return np.concatenate([seen, alpha[..., None]], axis=2), rgb
+
+
+def swept(plates: Floats, colours: Floats, opacity: Bytes, count: int) -> Floats:
+    """float32 [2,h,w,3] in 0..255 after ``count`` sweeps of every pixel (see ``multilevel``).
+
+    ``plates``: the same before; ``colours``: float32 [h,w,3]; ``opacity``: uint8 [h,w].
+    """
+    a: Any = opacity * np.float32(1 / 255)
+    b = np.float32(1) - a
+    border = np.pad(a, 1, mode="edge")
+    weights = [np.abs(a - border[place]) for place in _BESIDE]
+    total = np.zeros_like(a)
+    for weight in weights:
+        weight += np.float32(multilevel.REGULARIZATION)
+        total += weight
+    mean, share = np.float32(1) / total, np.float32(1) / (total + a * a + b * b)
+    picture = colours.transpose(2, 0, 1)
+    padded = np.empty((2, 3, *border.shape), np.float32)
+    padded[..., 1:-1, 1:-1] = plates.transpose(0, 3, 1, 2)
+    for _ in range(count):
+        # Beyond the border a pixel is its own neighbour.
+        padded[..., 0, :], padded[..., -1, :] = padded[..., 1, :], padded[..., -2, :]
+        padded[..., 0], padded[..., -1] = padded[..., 1], padded[..., -2]
+        sums = padded[(..., *_BESIDE[0])] * weights[0]
+        for place, weight in zip(_BESIDE[1:], weights[1:], strict=True):
+            sums += padded[(..., *place)] * weight
+        sums *= mean
+        front, back = sums
+        part = (picture - a * front - b * back) * share
+        front += a * part
+        back += b * part
+        np.clip(sums, np.float32(0), np.float32(255), out=padded[..., 1:-1, 1:-1])
+    return np.ascontiguousarray(padded[..., 1:-1, 1:-1].transpose(0, 2, 3, 1))
+
+
+_INNER = slice(1, -1)
+# Left, right, above, below: where a pixel's neighbour lies in an array with a border of one.
+_BESIDE = (
+    (_INNER, slice(0, -2)),
+    (_INNER, slice(2, None)),
+    (slice(0, -2), _INNER),
+    (slice(2, None), _INNER),
+)
+
+
+def _mean_colours(colours: Floats, opacity: Bytes) -> Floats:
+    """float32 [2,1,1,3]: the mean colours of what is surely foreground and surely background."""
+    sure = (
+        opacity > 255 * multilevel.SURELY_FOREGROUND,
+        opacity < 255 * multilevel.SURELY_BACKGROUND,
+    )
+    # Sums of up to 1024 levels are exact in float32.
+    means = [colours[part].sum(axis=0) / np.float32(max(part.sum(), 1)) for part in sure]
+    return np.stack(means).reshape(2, 1, 1, 3)
+
+
+def soft_panes(opacity: Bytes) -> NDArray[np.bool_]:
+    """[h,w]: whether a pixel of its pane, or of the two round that, is neither 0 nor 255."""
+    height, width = opacity.shape
+    soft = (opacity > 0) & (opacity < 255)
+    found = np.zeros_like(soft)
+    for top in range(0, height, launches.PANE[1]):
+        for left in range(0, width, launches.PANE[0]):
+            rows = slice(max(top - 2, 0), top + launches.PANE[1] + 2)
+            columns = slice(max(left - 2, 0), left + launches.PANE[0] + 2)
+            inside = slice(top, top + launches.PANE[1]), slice(left, left + launches.PANE[0])
+            found[inside] = soft[rows, columns].any()
+    return found
+
+
+def _sampled(rgb: Bytes, alpha: Bytes, level: int) -> tuple[Floats, Bytes]:
+    step = 1 << level
+    return rgb[::step, ::step, :3].astype(np.float32), alpha[::step, ::step]
+
+
+def _twice(plates: Any, size: tuple[int, ...]) -> Any:
+    """[2,h,w,...] brought to ``size``, that of the next level."""
+    rows, columns = (np.arange(side) // 2 for side in size)
+    return plates[:, rows[:, None], columns]
+
+
+def _pack(plates: Floats) -> Packed:
+    steps = np.rint(plates * (np.float32(1023) / np.float32(255))).astype(np.uint32)
+    packed: Packed = steps[..., 0] | steps[..., 1] << 10 | steps[..., 2] << 20
+    return packed
+
+
+def _unpack(packed: Packed) -> Floats:
+    steps = np.stack([packed >> shift & 1023 for shift in (0, 10, 20)], axis=-1)
+    return steps.astype(np.float32) * (np.float32(255) / np.float32(1023))
 
 
 def _weighted(src: Bytes, table: Coefficients, axis: int) -> Bytes:
@@ -228,13 +362,15 @@ def _rows(
 
 
 def _columns(
-    src: int, width: int, height: int, bounds: int, weights: int, values: int, dst: int
-) -> None:
+    src: int, width: int, height: int, bounds: int, weights: int, values: int, dst: int,
+    pitch: int, plane: int,
+) -> None:  # fmt: skip
     table = _table(height, bounds, weights)
     extent = int(table.bounds.sum(axis=1).max())
     pixels = memory(src, (extent, width, 3), np.uint8)
     lookup = memory(values, (3, 256), np.float32)
-    memory(dst, (3, height, width), np.float32)[...] = resize_columns(pixels, table, lookup)
+    out = memory(dst, (3, height, width), np.float32, (4 * plane, 4 * pitch, 4))
+    out[...] = resize_columns(pixels, table, lookup)
 
 
 def _activate(values: int, count: int, activation: int, alpha: int, bad: int) -> None:
@@ -262,9 +398,55 @@ def _cutout(
         memory(plane, alone.shape, np.uint8)[...] = alone
 
 
+def _subject(
+    src: int, pitch: int, channels: int, alpha: int, height: int, width: int
+) -> tuple[Bytes, Bytes]:
+    pixels = memory(src, (height, width, channels), np.uint8, (pitch, channels, 1))
+    return pixels, memory(alpha, (height, width), np.uint8)
+
+
+def _coarse(
+    src: int, pitch: int, channels: int, alpha: int, height: int, width: int,
+    levels: int, last: int, sweeps: int, scratch: int, plates: int,
+) -> None:  # fmt: skip
+    memory(scratch, (launches.COARSE_SCRATCH,), np.uint8)[...] = 0xA5
+    subject = _subject(src, pitch, channels, alpha, height, width)
+    result = colours_coarse(*subject, levels, last, sweeps)
+    memory(plates, result.shape, np.uint32)[...] = result
+
+
+def _level(
+    src: int, pitch: int, channels: int, alpha: int, height: int, width: int,
+    level: int, shift: int, before: int, plates: int,
+) -> None:  # fmt: skip
+    subject = _subject(src, pitch, channels, alpha, height, width)
+    known = memory(before, _plates(height, width, level + shift), np.uint32)
+    result = colours_level(*subject, known, level, shift)
+    memory(plates, result.shape, np.uint32)[...] = result
+
+
+def _image(
+    src: int, pitch: int, channels: int, alpha: int, height: int, width: int,
+    shift: int, before: int, mode: int, colour: int, image: int, only: int,
+) -> None:  # fmt: skip
+    subject = _subject(src, pitch, channels, alpha, height, width)
+    known = memory(before, _plates(height, width, shift), np.uint32) if before else None
+    result, alone = colours_image(*subject, known, mode, colour)
+    memory(image, result.shape, np.uint8)[...] = result
+    if only:
+        memory(only, alone.shape, np.uint8)[...] = alone
+
+
+def _plates(height: int, width: int, level: int) -> tuple[int, ...]:
+    return (2, *(-(-side // (1 << level)) for side in (height, width)))
+
+
 _EXECUTE: dict[str, Callable[..., None]] = {
     "resize_rows": _rows,
     "resize_columns": _columns,
     "activate": _activate,
     "cutout": _cutout,
+    "colours_coarse": _coarse,
+    "colours_level": _level,
+    "colours_image": _image,
 }

@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from birefnet_runtime import encode, progress
 from birefnet_runtime.__main__ import main
+from birefnet_runtime.cutout import Cutout
 from birefnet_runtime.errors import OutputError
 from birefnet_runtime.progress import Progress
 from helpers.pictures import decoded, disc, encoded, noise
@@ -57,6 +60,20 @@ def test_mask_and_background(tiny: Path, photo: Path) -> None:
     assert np.abs(red[0, 0].astype(int) - (255, 0, 0)).max() < 5
 
 
+def test_an_empty_result_and_how_it_was_done(
+    tiny: Path, photo: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert remove(tiny, photo, "--verbose") == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "birefnet: tiny 32x32 on cpu"
+    assert second.startswith(f"birefnet: {photo}: 48x64, edge single, ")
+    empty = SimpleNamespace(found=False)
+    monkeypatch.setattr(Cutout, "score", empty, raising=False)
+    assert remove(tiny, photo) == 0
+    said = capsys.readouterr().err
+    assert said == f"birefnet: {photo}: nothing found: the result is empty, or nearly so\n"
+
+
 def test_auto_says_what_it_took(tiny: Path, photo: Path, capsys: Capture) -> None:
     assert main(["remove", str(photo), "--model", str(tiny), "--threads", "1"]) == 0
     assert capsys.readouterr().err.startswith("birefnet: tiny 32x32 on c")
@@ -86,6 +103,37 @@ def test_a_folder_can_be_done_again(tiny: Path, photo: Path) -> None:
     for _ in range(2):
         assert remove(tiny, photo.parent) == 0
         assert len(list(photo.parent.iterdir())) == 2
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    """A GIF of three frames."""
+    frames = [Image.fromarray(disc(24, 24) // (n + 1)) for n in range(3)]
+    path = tmp_path / "film.gif"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=[40, 80, 120], loop=0)
+    return path
+
+
+def test_an_animation(tiny: Path, film: Path, capsys: Capture) -> None:
+    for suffix in (".webp", ".gif", ".apng"):
+        out = film.with_name("out" + suffix)
+        assert remove(tiny, film, "-o", out) == 0
+        with Image.open(out) as image:
+            assert getattr(image, "n_frames", 1) == 3
+            assert image.size == (24, 24)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_still_result_of_an_animation(tiny: Path, film: Path, capsys: Capture) -> None:
+    assert remove(tiny, film) == 0
+    assert decoded((film.parent / "film.cutout.png").read_bytes()).shape == (24, 24, 4)
+    said = capsys.readouterr().err
+    assert said == (
+        f"birefnet: {film}: only the first of its 3 frames is cut out: name a .webp, .gif or .apng "
+        "with -o for all of them\n"
+    )
+    assert remove(tiny, film, "-o", film.parent / "still.webp", "--crop") == 2
+    assert "leave out crop" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -285,6 +333,40 @@ def test_progress_bar() -> None:
     drawn = stream.getvalue().split(progress._CLEAR_LINE)
     half, full = "#" * 15 + "." * 15, "#" * 30
     assert drawn == ["", f"[{half}] 1/2", "a.png: bad\n", f"[{half}] 1/2", f"[{full}] 2/2", ""]
+
+
+def test_pace_on_a_terminal() -> None:
+    stream, times = Terminal(), iter([0.0, 9.0, 13.0])
+    bar = Progress(3, stream, pace=True, clock=lambda: next(times))
+    bar.step()
+    bar.step()
+    drawn = stream.getvalue().split(progress._CLEAR_LINE)
+    assert [text.partition("] ")[2] for text in drawn[1:]] == [
+        "1/3",
+        "2/3, 15.0/min, 4 s left",
+    ]
+
+
+def test_plain_lines_now_and_then() -> None:
+    now = 0.0
+    stream = io.StringIO()
+    bar = Progress(1000, stream, pace=True, clock=lambda: now)
+    for step in range(1, 9):
+        now = 10.0 * step
+        bar.step()
+    bar.clear()
+    assert stream.getvalue().splitlines() == [
+        "birefnet: 3/1000, 6.0/min, 2 h 46 min left",
+        "birefnet: 6/1000, 6.0/min, 2 h 46 min left",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (99, "99 s"), (100, "2 min"), (5940, "99 min"), (7500, "2 h 05 min")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert progress.duration(seconds) == text
 
 
 def test_no_bar_for_one_picture_or_a_file() -> None:

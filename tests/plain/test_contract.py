@@ -39,7 +39,7 @@ def test_imagenet_is_the_default() -> None:
         ({"batch": True}, "batch must be a positive integer"),
         ({"activation": "relu"}, "known: none, sigmoid"),
         ({"patch_order": "old"}, "known: new, legacy, unknown"),
-        ({"fit": "pad"}, "fit"),
+        ({"fit": "crop"}, "fit"),
         ({"resample": "nearest"}, "resample"),
         ({"mean": [0.5, 0.5]}, "three numbers"),
         ({"std": [1, 0, 1]}, "must be positive"),

@@ -10,17 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageOps
 
 from birefnet_runtime.decode import PictureSource, decode
 from birefnet_runtime.errors import DecodeError, InputError, TooLargeError
 from birefnet_runtime.frame import Frame
 from birefnet_runtime.options import MAX_PIXELS
 from birefnet_runtime.picture import ORIENTATIONS
-from helpers.pictures import decoded, encoded, noise, png_16_bit, png_of_size, smooth
+from helpers.pictures import SRGB, decoded, encoded, noise, png_16_bit, png_of_size, smooth
 
 LOSSLESS = ["PNG", "TIFF", "BMP"]
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def read(source: PictureSource) -> Frame:

@@ -6,47 +6,16 @@ import io
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
-from birefnet_runtime import encode as module
 from birefnet_runtime.cutout import Cutout
 from birefnet_runtime.encode import encode, write
 from birefnet_runtime.errors import OutputError
 from birefnet_runtime.frame import Metadata
 from birefnet_runtime.options import Options
-from helpers.pictures import decoded, noise, smooth
-
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-@pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (67, 41)])
-def test_png_is_exact_for_pillow_and_opencv(channels: int, shape: tuple[int, int]) -> None:
-    pixels = noise(*shape, channels=channels)
-    data = encode(pixels)
-    assert np.array_equal(decoded(data), pixels)
-    raw = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    order = {1: None, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}[channels]
-    assert raw is not None
-    assert np.array_equal(raw if order is None else cv2.cvtColor(raw, order), pixels)
-
-
-def test_png_in_several_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels = noise(50, 20)
-    whole = encode(pixels)
-    for piece in (1, 61, 200):
-        monkeypatch.setattr(module, "_PIECE", piece)
-        assert np.array_equal(decoded(encode(pixels)), pixels)
-    assert np.array_equal(decoded(whole), pixels)
-
-
-def test_png_of_a_view_and_read_only_pixels() -> None:
-    pixels = noise(10, 12)[::2, ::-1]
-    pixels.flags.writeable = False
-    assert np.array_equal(decoded(encode(pixels)), pixels)
+from helpers.pictures import SRGB, decoded, noise, smooth
 
 
 def test_profile_and_resolution_travel() -> None:

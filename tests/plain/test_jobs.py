@@ -8,7 +8,7 @@ import pytest
 
 from birefnet_runtime.errors import OptionError
 from birefnet_runtime.jobs import Job, plan
-from birefnet_runtime.options import Options
+from birefnet_runtime.options import OUTPUTS, Options
 
 RGBA = Options()
 
@@ -99,3 +99,24 @@ def test_pipes() -> None:
     assert plan(["-"], "-", RGBA)[0].label == "stdin"
     assert targets(["-"], "a.png") == ["a.png"]
     assert targets(["-", "x.png"], "out") == ["out/stdin.cutout.png", "out/x.cutout.png"]
+
+
+def test_every_output_has_an_ending_of_its_own(tmp_path: Path) -> None:
+    (a,) = touch(tmp_path, "a.jpg")
+    found = [targets([a], options=Options(output=kind))[0] for kind in OUTPUTS]
+    assert [Path(name).name for name in found] == [
+        "a.cutout.png",
+        "a.premultiplied.png",
+        "a.mask.png",
+        "a.foreground.png",
+    ]
+    touch(tmp_path, *(Path(name).name for name in found))
+    assert [job.source for job in plan([str(tmp_path)], None, RGBA)] == [a]
+
+
+def test_names_of_animations_and_of_16_bits(tmp_path: Path) -> None:
+    (a,) = touch(tmp_path, "a.gif")
+    for name in ("out.gif", "out.apng", "out.webp"):
+        assert targets([a], name) == [name]
+    with pytest.raises(OptionError, match=r"out\.webp: .*8 bits"):
+        targets([a], "out.webp", Options(depth=16))

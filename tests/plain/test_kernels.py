@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from birefnet_runtime import launches
-from birefnet_runtime.launches import Picture, Plane, Table
+from birefnet_runtime import launches, multilevel
+from birefnet_runtime.frame import Box
+from birefnet_runtime.launches import Picture, Plane, Plates, Table
+from birefnet_runtime.levels import Pyramid
 from helpers import emulator, kernel_cases, reference
 from helpers.emulator import KERNELS, Emulator
 
@@ -67,7 +69,14 @@ def test_a_missing_barrier_shows(host: Emulator, tmp_path: Path) -> None:
 
 def test_sources_include_nothing_but_each_other() -> None:
     names = {path.name for path in KERNELS.iterdir()}
-    assert names == {"birefnet.cu", "common.h", "resize.h", "alpha.h", "compose.h"}
+    assert names == {
+        "birefnet.cu",
+        "common.h",
+        "resize.h",
+        "alpha.h",
+        "compose.h",
+        "foreground.h",
+    }
     for path in KERNELS.iterdir():
         text = path.read_text(encoding="ascii")
         included = re.findall(r"^\s*#\s*include\s*(.*)$", text, re.MULTILINE)
@@ -79,6 +88,7 @@ def test_a_picture_and_its_alpha() -> None:
     picture = Picture(64, 10, 7, 4)
     assert picture.pitch == 28
     assert Plane.inside(picture) == Plane(67, 28, 4)
+    assert picture.part(Box(2, 3, 4, 1)) == Picture(64 + 2 * 28 + 3 * 4, 4, 1, 4, 28)
     with pytest.raises(ValueError, match="no alpha"):
         Plane.inside(Picture(0, 10, 7, 3))
     with pytest.raises(ValueError, match="pitch"):
@@ -92,11 +102,42 @@ def test_a_picture_and_its_alpha() -> None:
 def test_launches_that_cuda_would_refuse_or_that_would_fault() -> None:
     with pytest.raises(ValueError, match="multiple of 4"):
         launches.cutout(0, (8, 8), Picture(0, 8, 8), 1026)
+    with pytest.raises(ValueError, match="multiple of 4"):
+        launches.colours_image(Picture(0, 8, 8), 0, None, 1026, launches.MULTIPLIED)
+    with pytest.raises(ValueError, match="not small"):
+        launches.colours_coarse(Picture(0, 99, 99), 0, 7, 0, 10, 0, Plates(0, (99, 99)))
     # The tallest strip that decode lets through is far below; gridDim.y would end at 65535.
     table = Table(0, 0, 3, 1024)
     assert launches.resize_rows(Picture(0, 400_000, 1), table, 0).grid[0] == 16 * 100_000
     with pytest.raises(ValueError, match="blocks"):
         launches.resize_rows(Picture(0, 2**31 - 1, 1), table, 0)
+
+
+def test_the_numbers_of_the_pyramid_are_those_of_the_kernels() -> None:
+    text = (KERNELS / "foreground.h").read_text()
+    assert float(re.findall(r"kRegularization = ([\d.e-]+)f;", text)[0]) == (
+        multilevel.REGULARIZATION
+    )
+    # Alpha, an integer, that counts as sure.
+    assert "a >= 26 && a <= 229" in text
+    assert 25 < 255 * multilevel.SURELY_BACKGROUND < 26
+    assert 229 < 255 * multilevel.SURELY_FOREGROUND < 230
+
+
+def test_memory_of_the_pyramid() -> None:
+    scratch = launches.COARSE_SCRATCH
+    for megapixels, size in ((12, (3000, 4000)), (24, (4000, 6000)), (100, (8660, 11547))):
+        megabytes = (Pyramid.of(size).nbytes - scratch) / 1e6
+        assert 4 * megapixels <= megabytes <= 4.01 * megapixels
+    for size in ((1, 1), (32, 20), (33, 1), (1, 5000), (64, 64), (65, 1), (700, 900)):
+        pyramid, pixels = Pyramid.of(size), size[0] * size[1]
+        large = max(size) > multilevel.MIDDLE_SIZE
+        assert pyramid.nbytes - scratch <= (8 * (pixels + 2) if large else 16 * pixels)
+        found, plates = pyramid.launch(Picture(0, *size), 0, 1 << 20)
+        left = [multilevel.sweeps(*at) for at in enumerate(pyramid.sizes)]
+        assert len(found) == 1 + sum(left[pyramid.last : pyramid.small]) // launches.LEVEL_SWEEPS
+        assert (plates.size != size) == (pyramid.last == 1) == large
+        assert plates.pointer + plates.nbytes <= (1 << 20) + pyramid.nbytes
 
 
 def test_scale_is_rounded_as_opencv_rounds_it() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from birefnet_runtime import launches
-from birefnet_runtime.launches import Launch, Picture, Plane, Table
+from birefnet_runtime.launches import Launch, Picture, Plane, Plates, Table
 from helpers.emulator import KERNELS
 
 # Turing, Ampere (both), Ada, Hopper, Blackwell (both).
@@ -30,6 +30,9 @@ def every_launch() -> list[Launch]:
         launches.resize_columns(0, 8, table, 0, 0),
         launches.activate(0, 8, "none", 0, 0),
         launches.cutout(0, (8, 8), picture, 0, own=Plane(0, 8)),
+        launches.colours_coarse(picture, 0, 1, 0, 10, 0, Plates(0, (8, 8))),
+        launches.colours_level(picture, 0, Plates(0, (4, 4)), Plates(0, (8, 8)), 0),
+        launches.colours_image(picture, 0, None, 0, launches.RGBA),
     ]
 
 

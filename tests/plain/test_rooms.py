@@ -89,7 +89,7 @@ def test_extras_are_the_designs() -> None:
     data = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = data["project"]["optional-dependencies"]
     gpu = {"tensorrt", "tensorrt-cu12", "tensorrt-cu13"}
-    assert set(extras) == {"cpu", "gpu", "export", "serve", "quality", "dev"} | gpu
+    assert set(extras) == {"cpu", "gpu", "heif", "export", "serve", "quality", "dev"} | gpu
     # Libraries of two CUDA majors in one process do not go together.
     for major in (12, 13):
         bindings = next(item for item in extras[f"tensorrt-cu{major}"] if "cuda-bindings" in item)

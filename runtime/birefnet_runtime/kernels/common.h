@@ -8,8 +8,13 @@
 // never -ftz=true (nvcc); -ffp-contract=off and not -ffast-math (C++).
 #pragma once
 
+// What follows BIREFNET_PHASES(phase, count) is done for each phase from 0 on by every thread of
+// the block before any thread begins the next. Between phases only memory is kept, no variable of a
+// thread; a body is left at its end alone.
 #ifdef __CUDACC__
 #define BIREFNET_HD __device__ __forceinline__
+#define BIREFNET_PHASES(phase, count) \
+    for (int phase = 0; phase < (count); ++phase, __syncthreads())
 #else
 #define BIREFNET_HD inline
 #endif

@@ -1,0 +1,1 @@
+"""Many pictures, resumably: the command ``birefnet batch``, its manifest and its workers."""

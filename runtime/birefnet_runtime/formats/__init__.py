@@ -1,0 +1,1 @@
+"""File formats that are written or read here rather than by Pillow."""
