@@ -155,7 +155,9 @@ class Matting:
         """
         if errors not in ("raise", "yield"):
             raise OptionError(f"errors is {errors!r}; known values: raise, yield")
-        return self._stream(sources, options or Options(), errors == "yield", work)
+        options = options or Options()
+        self._pipeline.check(options)
+        return self._stream(sources, options, errors == "yield", work)
 
     def _stream(
         self,

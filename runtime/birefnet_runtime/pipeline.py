@@ -149,6 +149,10 @@ class Pipeline:
             raise _closed()
         return self._backend.empty(shape)
 
+    def check(self, options: Options) -> None:
+        """OptionError where the model cannot do what ``options`` say, whatever the picture."""
+        edges.check(options, self._backend.contract)
+
     def run(self, source: Source, options: Options, patient: bool = False) -> Cutout:
         """The cut-out of ``source``; InputError for the picture, ModelError for the model.
 
@@ -164,7 +168,7 @@ class Pipeline:
         """Decode ``source`` and bring it to where a slot takes it from."""
         if self._closed:
             raise _closed()
-        edges.check(options, self._backend.contract)
+        self.check(options)
         start = time.perf_counter()
         if is_device_array(source):
             return self._open_borrowed(source, options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from birefnet_runtime import Matting
 from birefnet_runtime.edges import (
     ASPECT,
     HR_SIDE,
@@ -203,3 +204,8 @@ def test_an_answer_that_lost_the_subject_is_not_believed() -> None:
     # Edge and all: what lies on both sides of it is in dispute.
     assert not weight.any()
     assert "kept from the first pass" in note
+
+
+def test_a_stream_refuses_before_it_reads_a_picture(matting: Matting) -> None:
+    with pytest.raises(OptionError, match="BiRefNet_HR"):
+        matting.stream(["nowhere.jpg"], Options(edge="hr"))

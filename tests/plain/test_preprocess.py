@@ -94,12 +94,19 @@ def test_the_whole_picture_as_a_view_changes_nothing() -> None:
     assert np.array_equal(slot.tensor, run(pixels, CONTRACT))
 
 
-@pytest.mark.parametrize("shape", [(600, 211), (257, 50), (300, 1), (20, 40)])
-def test_large_pictures_are_taken_in_strips(
-    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("shape", [(600, 211), (257, 50), (300, 1), (20, 40), (2049, 2100)])
+def test_rows_first_whatever_the_strips(shape: tuple[int, int]) -> None:
+    """The bits of the two passes one after the other, each in one piece."""
     pixels = noise(*shape)
-    wanted = preprocess.resize(pixels, (40, 24)).astype(int)
-    monkeypatch.setattr(preprocess, "_WHOLE", 0)
+    rows = Image.fromarray(pixels).resize((40, shape[0]), Image.Resampling.BILINEAR)
+    wanted = np.asarray(rows.resize((40, 24), Image.Resampling.BILINEAR))
+    assert np.array_equal(preprocess.resize(pixels, (40, 24)), wanted)
+
+
+@pytest.mark.parametrize("shape", [(600, 211), (300, 1), (20, 40), (1700, 300), (300, 1700)])
+def test_one_call_of_pillow(shape: tuple[int, int]) -> None:
+    pixels = noise(*shape)
+    one = Image.fromarray(pixels).resize((40, 24), Image.Resampling.BILINEAR)
+    ours = preprocess.resize(pixels, (40, 24)).astype(int)
     # Pillow 13 may take columns first, and rounds to 8 bits in between: one level.
-    assert np.abs(preprocess.resize(pixels, (40, 24)) - wanted).max() <= 1
+    assert np.abs(ours - np.asarray(one)).max() <= 1
