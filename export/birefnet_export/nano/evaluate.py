@@ -15,23 +15,32 @@ from torch import nn
 from .batches import tensors
 from .raster import Bytes
 
+Mask = NDArray[np.bool_]
+
 STEP = 4
+# Share of the picture's diagonal that is boundary: Cheng et al. 2021, "Boundary IoU", section 4.
+BOUNDARY = 0.02
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One scene. ``iou`` of alpha > 0.5, None without an object; ``mae`` and ``mean`` of alpha."""
+    """One scene. ``iou`` of alpha > 0.5, None without an object; ``mae`` and ``mean`` of alpha.
+
+    ``boundary`` is the IoU of the two masks' rims, None without an object.
+    """
 
     kind: str
     iou: float | None
     mae: float
     mean: float
+    boundary: float | None
 
 
 @dataclass(frozen=True)
 class Score:
     """Means over ``scenes``; ``iou`` over the ``objects`` with one, ``empty`` is alpha's elsewhere.
 
+    ``boundary`` is the IoU of the rims (Cheng et al. 2021), over scenes with an object.
     ``s_measure`` (Fan et al. 2017) and ``weighted_f`` (Margolin et al. 2014) are pysodmetrics',
     over scenes with an object, and None where it is not installed.
     """
@@ -43,6 +52,7 @@ class Score:
     objects: int
     s_measure: float | None = None
     weighted_f: float | None = None
+    boundary: float = 0.0
 
 
 def score(network: nn.Module, pool: Bytes, size: int | None = None) -> Score:
@@ -91,8 +101,26 @@ def resized(scene: Bytes, size: int | None) -> Bytes:
 def measure(guess: NDArray[np.float32], truth: NDArray[np.float32], kind: str = "") -> Measured:
     """The figures of one scene."""
     hard, solid = guess > 0.5, truth > 0.5
-    overlap = float((hard & solid).sum() / (hard | solid).sum()) if solid.any() else None
-    return Measured(kind, overlap, float(np.abs(guess - truth).mean()), float(guess.mean()))
+    error, level = float(np.abs(guess - truth).mean()), float(guess.mean())
+    if not solid.any():
+        return Measured(kind, None, error, level, None)
+    return Measured(kind, overlap(hard, solid), error, level, overlap(rim(hard), rim(solid)))
+
+
+def overlap(one: Mask, other: Mask) -> float:
+    """Intersection over union of two masks that are not both empty."""
+    return float((one & other).sum() / (one | other).sum())
+
+
+def rim(mask: Mask) -> Mask:
+    """The pixels of ``mask`` within ``BOUNDARY`` of the diagonal from its contour.
+
+    The picture's frame is a contour too, as in the paper's code.
+    """
+    reach = max(1, round(BOUNDARY * float(np.hypot(*mask.shape))))
+    padded = np.pad(mask.astype(np.uint8), 1)
+    inner = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=reach)[1:-1, 1:-1]
+    return np.asarray(mask & (inner == 0))
 
 
 def summary(found: list[Measured], structure: Structure) -> Score:
@@ -100,7 +128,8 @@ def summary(found: list[Measured], structure: Structure) -> Score:
     overlaps = [m.iou for m in found if m.iou is not None]
     empty = [m.mean for m in found if m.iou is None]
     iou, mae = mean(overlaps), mean([m.mae for m in found])
-    return Score(iou, mae, mean(empty), len(found), len(overlaps), *structure.means())
+    edges = mean([m.boundary for m in found if m.boundary is not None])
+    return Score(iou, mae, mean(empty), len(found), len(overlaps), *structure.means(), edges)
 
 
 def mean(values: list[float]) -> float:

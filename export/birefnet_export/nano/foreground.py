@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .figure import figure
+from .figure import Part, figure
 from .raster import (
     Bytes,
     Picture,
@@ -67,13 +67,22 @@ def place(rng: Rng, largest: float) -> Placement:
 
 
 def drawn(rng: Rng, photos: list[Bytes], size: int, hairy: bool = False) -> Foreground:
-    """A procedural figure: every part its own surface and shading, hair on hairy parts.
-
-    ``hairy`` asks for a figure that has some.
-    """
+    """A procedural figure: ``painted``, placed anywhere. ``hairy`` asks for one that has hair."""
     parts, placement = figure(rng), place(rng, 1.5)
     while hairy and not any(part.hairy for part in parts):
         parts = figure(rng)
+    return painted(rng, photos, size, parts, placement, hairy)
+
+
+def painted(
+    rng: Rng,
+    photos: list[Bytes],
+    size: int,
+    parts: list[Part],
+    placement: Placement,
+    hairy: bool = False,
+) -> Foreground:
+    """``parts`` with every material its own surface, all shaded, hair on hairy parts."""
     surfaces: dict[int, Picture] = {}
     picture: Picture | None = None
     alpha = np.zeros((size, size), np.float32)

@@ -45,7 +45,7 @@ class Recipe:
     def make(self, index: int, sources: Sources) -> Bytes:
         """Scene number ``index``, uint8 [S,S,C]."""
         if self.layers:
-            return stacked(self.seed + index, sources, self.size)
+            return stacked(self.seed + index, sources, self.size, self.kind(index))
         made = scene(self.seed + index, sources, self.size, self.kind(index))
         return np.dstack([made.shot, made.alpha])
 

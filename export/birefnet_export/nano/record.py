@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -9,6 +10,7 @@ import subprocess
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
@@ -27,10 +29,12 @@ def write(
     held_out: dict[str, dict[str, float | None]],
     scenes: int,
     parameters: int,
+    start: Path | None = None,
 ) -> None:
     """Writes the record as JSON. Minutes are of training only; the scenes were made before.
 
-    ``held_out`` is the score by kind of scene, and of "all".
+    ``held_out`` is the score by kind of scene, and of "all". ``start`` are the weights that the run
+    began with, None for random ones.
     """
     text = json.dumps(
         {
@@ -43,6 +47,7 @@ def write(
             "held_out": held_out,
             "training_scenes": scenes,
             "parameters": parameters,
+            "before": None if start is None else before(start),
             "machine": {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "cpu": cpu()},
             "python": platform.python_version(),
             "libraries": {name: version(name) for name in LIBRARIES if present(name)},
@@ -54,6 +59,20 @@ def write(
         indent=1,
     )
     file.write_text(text + "\n")
+
+
+def before(start: Path) -> dict[str, Any]:
+    """SHA-256 of the weights ``start``; minutes and steps of all runs up to them.
+
+    These come from the record beside the weights and are absent without one.
+    """
+    found: dict[str, Any] = {"sha256": hashlib.sha256(start.read_bytes()).hexdigest()}
+    file = start.with_suffix(".json")
+    if file.exists():
+        former = json.loads(file.read_text())
+        for key in ("minutes", "steps"):
+            found[key] = former[key] + (former.get("before") or {}).get(key, 0)
+    return found
 
 
 def present(name: str) -> bool:

@@ -8,12 +8,14 @@ import numpy as np
 
 from .background import background, clutter, mirrored, shaded_by
 from .camera import photograph
-from .foreground import Foreground, clipped, drawn, glazed, over
+from .foreground import Foreground, clipped, drawn, glazed, over, painted
+from .placed import PLACED
+from .places import table, wall, yard
 from .raster import Bytes, Picture, Rng, as_float, mix, to_bytes, to_float
 from .sources import Sources
 
 # Kinds that a scene can be asked to be; without one the shares below decide.
-KINDS = ("hair", "glass", "shadow", "dark", "clutter", "empty")
+KINDS = ("hair", "glass", "shadow", "dark", "clutter", "empty", "table", "wall", "mast")
 # Shares of scenes without an object, with two, with object and background of one brightness, with
 # both very dark or very light, of glass, with a cast shadow, with a mirror image underneath.
 EMPTY, DOUBLE, CAMOUFLAGE, EXTREME, GLASS, SHADOW, MIRROR = 0.04, 0.14, 0.12, 0.08, 0.05, 0.5, 0.06
@@ -43,13 +45,24 @@ def scene(seed: int, sources: Sources, size: int, kind: str = "") -> Scene:
 
 def layers(rng: Rng, sources: Sources, size: int, kind: str = "") -> tuple[Foreground, Picture]:
     """(object, what is behind it), each fit to be joined with any other's."""
-    behind = (clutter if kind == "clutter" else background)(rng, sources, size)
+    behind = ground(rng, sources, size, kind)
     return subject(rng, sources, size, kind), behind
 
 
-def stacked(seed: int, sources: Sources, size: int) -> Bytes:
+def ground(rng: Rng, sources: Sources, size: int, kind: str) -> Picture:
+    """The background that goes with ``kind``, a random one for most."""
+    if kind == "table":
+        return table(rng, sources.photos, size)
+    if kind == "wall":
+        return wall(rng, sources, size)
+    if kind == "mast":
+        return yard(rng, size)
+    return (clutter if kind == "clutter" else background)(rng, sources, size)
+
+
+def stacked(seed: int, sources: Sources, size: int, kind: str = "") -> Bytes:
     """The layers of scene ``seed`` as bytes [S,S,7]: object RGB, alpha, background RGB."""
-    front, behind = layers(np.random.default_rng(seed), sources, size)
+    front, behind = layers(np.random.default_rng(seed), sources, size, kind)
     return np.dstack([to_bytes(front.picture), to_bytes(front.alpha), to_bytes(behind)])
 
 
@@ -96,7 +109,13 @@ def subject(rng: Rng, sources: Sources, size: int, kind: str = "") -> Foreground
 
 
 def single(rng: Rng, sources: Sources, size: int, kind: str) -> Foreground:
-    """A procedural figure (60 %, and everything with hair) or clip art (40 %)."""
+    """A procedural figure (60 %, and everything with hair) or clip art (40 %).
+
+    A kind with a place of its own has its own figures, all but a quarter of the time.
+    """
+    if kind in PLACED and rng.random() < 0.75:
+        make, spot = PLACED[kind]
+        return painted(rng, sources.photos, size, make(rng), spot(rng))
     if kind == "hair" or not sources.cutouts or rng.random() < 0.6:
         return drawn(rng, sources.photos, size, hairy=kind == "hair")
     return clipped(rng, sources.cutouts, sources.photos, size)

@@ -43,7 +43,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """``seconds`` of training in all, in ``stages``; ``rate`` is AdamW's highest learning rate."""
+    """``seconds`` of training in all, in ``stages``; ``rate`` is AdamW's highest learning rate.
+
+    The schedule follows the time and not the steps: a machine that is shared ends it as well.
+    """
 
     seconds: float
     stages: Sequence[Stage]

@@ -56,6 +56,19 @@ def calm(state: dict[str, Tensor], conv: str, norm: str) -> None:
     state[f"{norm}.running_var"] = state[f"{norm}.running_var"] * scale**2
 
 
+def between(first: dict[str, Tensor], second: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Float tensors ``share`` of the way from ``first`` to ``second``, statistics as well.
+
+    Between trained weights and what they became on other data are some that keep what the first
+    could do and most of what the second learned (Wortsman et al. 2022, "Robust fine-tuning of
+    zero-shot models"). Other tensors are those of ``second``.
+    """
+    return {
+        key: first[key].lerp(value, share) if value.is_floating_point() else value
+        for key, value in second.items()
+    }
+
+
 def save(state: dict[str, Tensor], file: Path) -> None:
     """Writes ``state`` in float16 with the metadata that the export reads. Atomic."""
     stored = rounded(calmed(state))
