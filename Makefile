@@ -7,11 +7,15 @@ DEV := .venv/dev/bin/python
 OLD := .venv/numpy1/bin/python
 # `make gpu GPU_PYTHON=...`: another Python that has TensorRT and PyCUDA.
 GPU_PYTHON ?= $(DEV)
+# Two files of tests at a time.
+ABREAST := -n 2 --dist loadfile
+# Tests of compilers: no other numpy makes a difference to them.
+OF_NO_NUMPY := test_kernels_nvcc.py test_engine_kernels.py
 MODEL ?= nano
 WEIGHTS ?= ZhengPeng7/BiRefNet
 OUT ?= out/$(notdir $(WEIGHTS))
 
-.PHONY: help demo test test-all test-numpy1 check export engine parity bench gpu nano wheel clean
+.PHONY: help demo test test-all test-numpy1 check export engine parity bench bench-quality bench-check bench-report bench-codec gpu nano wheel clean
 
 help:           ## list the targets
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */  /'
@@ -20,13 +24,13 @@ demo: .venv/demo/.ready  ## cut out the pictures in examples/ with the embedded 
 	@$(DEMO) examples/demo.py out/demo
 
 test: .venv/dev/.ready  ## the tests of minutes
-	$(DEV) -m pytest -m "not slow and not gpu"
+	$(DEV) -m pytest $(ABREAST) -m "not slow and not gpu"
 
 test-all: test test-numpy1  ## all of them: also the proofs of gigabytes, and numpy 1
 	$(DEV) -m pytest -m "slow and not gpu"
 
 test-numpy1: .venv/numpy1/.ready  ## the runtime's tests with numpy 1.26 and without torch
-	$(OLD) -m pytest tests/plain
+	$(OLD) -m pytest $(ABREAST) tests/plain $(OF_NO_NUMPY:%=--ignore=tests/plain/%)
 
 check: .venv/dev/.ready  ## formatting, lint, types, import contracts
 	.venv/dev/bin/ruff format --check . && .venv/dev/bin/ruff check . && .venv/dev/bin/mypy && .venv/dev/bin/lint-imports
@@ -43,8 +47,20 @@ parity: .venv/dev/.ready  ## MODEL= WEIGHTS=: every executor here against PyTorc
 gpu: $(if $(filter $(DEV),$(GPU_PYTHON)),.venv/dev/.ready)  ## everything measured on an NVIDIA GPU (ARGS="device kernels"; bench/README.md)
 	$(GPU_PYTHON) bench/gpu.py $(ARGS)
 
-bench: .venv/dev/.ready  ## MODEL=: stage times of a cut-out at 1, 12 and 24 megapixels
-	$(DEV) bench/latency.py $(MODEL)
+bench: .venv/dev/.ready  ## MODEL= WEIGHTS= REMBG=python: time, rate and memory against what else works here
+	$(DEV) bench/bench.py $(MODEL) $(if $(filter-out file,$(origin WEIGHTS)),--weights $(WEIGHTS)) $(if $(REMBG),--rembg-python $(REMBG)) $(ARGS)
+
+bench-quality: .venv/dev/.ready  ## MODEL=: what each edge mode gains and costs, 0.3 to 100 megapixels (ARGS="--lemur FOLDER")
+	$(DEV) bench/quality.py $(MODEL) $(ARGS)
+
+bench-check: .venv/dev/.ready  ## did it get slower than the last committed record of such a machine?
+	$(DEV) bench/check.py $(MODEL) $(ARGS)
+
+bench-report: .venv/dev/.ready  ## the READMEs' tables and figures from the records (ARGS=--newest)
+	$(DEV) bench/report.py $(ARGS)
+
+bench-codec: .venv/dev/.ready  ## every codec at 12 megapixels (ARGS="--rembg-python P --figure")
+	$(DEV) bench/codec.py $(ARGS)
 
 nano: .venv/dev/.ready  ## train the embedded model again (ARGS="--minutes 60"); goes on where it stopped
 	$(DEV) -m birefnet_export.nano out/nano $(ARGS)
@@ -72,5 +88,5 @@ clean:          ## remove environments and everything made
 
 .venv/numpy1/.ready: pyproject.toml
 	@$(PYTHON) -m venv .venv/numpy1
-	@$(OLD) -m pip install -q --disable-pip-version-check -e '.[cpu]' 'numpy<2' pytest onnx hatchling
+	@$(OLD) -m pip install -q --disable-pip-version-check -e '.[cpu]' 'numpy<2' pytest pytest-xdist onnx hatchling
 	@touch $@

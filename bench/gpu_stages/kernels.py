@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from birefnet_runtime.gpu import Device
 from birefnet_runtime.launches import Launch
 from gpu_stages.stage import Run, StageError
 from gpu_stages.timing import Times, timed
-from helpers.kernel_cases import Case, cases, check
+from helpers.kernel_cases import Case, cases, check, heavy
 
 # Bytes of a case's inputs from which on it is timed: a picture of 12 megapixels has 36 MB.
 LARGE = 32_000_000
@@ -93,7 +95,7 @@ def compare(stage: Run, kind: str, image: bytes, large: bool) -> None:
     device, wrong, count = stage.tools.device(), [], 0
     with device.active():
         bench = Bench(device, image)
-        for case in cases(large):
+        for case in chain(cases(large), heavy() if large else ()):
             count += 1
             try:
                 bench.run(case, partial(time, stage, bench, case))
@@ -109,10 +111,48 @@ def compare(stage: Run, kind: str, image: bytes, large: bool) -> None:
 
 
 def time(stage: Run, bench: Bench, case: Case, found: list[Launch]) -> None:
-    """Keep how long each kernel of a large case takes."""
+    """Keep how long each kernel of a large case takes, and all of them one after the other, beside
+    a copy of as many bytes as must at least be read and written."""
     if sum(array.nbytes for array in case.inputs.values()) < LARGE:
         return
-    for launch in found:
-        queue = partial(bench.device.launch, bench.kernels, launch, bench.stream)
-        times = timed(bench.device, bench.stream, queue, stage.effort)
-        stage.keep(f"{launch.name} ({case.name})", Times(times.gpu))
+    # Those of one kernel and grid differ in their addresses alone.
+    kinds = {(one.name, one.grid[0]): one for one in found}
+    for (name, blocks), launch in kinds.items():
+        several = sum(name == other for other, _ in kinds) > 1
+        label = f"{name}, {blocks} blocks" if several else name
+        stage.keep(f"{label} ({case.name})", Times(queued(stage, bench, [launch])))
+    whole = queued(stage, bench, found)
+    if len(found) > 1:
+        stage.keep(f"{len(found)} launches ({case.name})", Times(whole))
+    copy = copied(stage, bench, least_bytes(case))
+    share = [100 * copy / seconds for seconds in whole]
+    stage.record.add(f"speed of a copy of the same bytes ({case.name})", "%", "higher", share)
+
+
+def queued(stage: Run, bench: Bench, found: list[Launch]) -> list[float]:
+    """Seconds on the GPU of ``found``, one after the other, for each sample."""
+
+    def queue() -> None:
+        for launch in found:
+            bench.device.launch(bench.kernels, launch, bench.stream)
+
+    return timed(bench.device, bench.stream, queue, stage.effort).gpu
+
+
+def least_bytes(case: Case) -> int:
+    """Inputs read once and outputs written once; memory between launches is not counted."""
+    outputs = {name: made for name, made in case.outputs.items() if name not in case.scratch}
+    sizes = [int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in outputs.values()]
+    return sum(array.nbytes for array in case.inputs.values()) + sum(sizes)
+
+
+def copied(stage: Run, bench: Bench, size: int) -> float:
+    """Median seconds of a copy on the GPU that reads and writes ``size`` bytes together."""
+    device, half = bench.device, size // 2
+    with ExitStack() as stack:
+        ends = [device.allocate(half) for _ in range(2)]
+        for block in ends:
+            stack.callback(block.free)
+        first, second = (block.pointer for block in ends)
+        copy = partial(device.copy, second, first, half, bench.stream)
+        return median(timed(device, bench.stream, copy, stage.effort).gpu)

@@ -125,6 +125,8 @@ def path(stage: Run, backend: CudaBackend, slot: DeviceSlot) -> Times:
         wall = time.perf_counter() - start
         if isinstance(result, Exception):
             raise result
+        # None stands for a picture that was left out; none was.
+        assert result is not None
         for name, seconds in result.seconds.items():
             steps[name].append(seconds)
         return sum(result.seconds.values()), wall

@@ -1,0 +1,101 @@
+"""Regions about what comes out: foreground colours, outlines by edge mode, and what these cost."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from birefnet_runtime.errors import OptionError
+from measuring import tables
+from measuring.reading import Reading
+from measuring.stats import digits, ratio
+
+Readings = list[Reading]
+METHODS = ("rembg", "off", "blur", "ml", "pymatting")
+EDGES = ("single", "zoom", "tiles", "hr")
+# What made the small mask, as the records name it, and what a reader is told.
+MAKERS = {"oracle": "exact", "oracle softened": "exact, softened", "nano": "nano"}
+
+
+def foreground(readings: Readings) -> str:
+    """The colour error of each method, by scene and kind of alpha, and ml's time by PyMatting's."""
+    reading = _only(readings)
+    table = tables.Table("", ("scene, plates, alpha", *METHODS))
+    cases = [
+        key.removeprefix("error ").removesuffix(", ml")
+        for key in reading.samples
+        if key.startswith("error ") and key.endswith(", ml")
+    ]
+    for case in cases:
+        values = [reading.samples.get(f"error {case}, {name}") for name in METHODS]
+        table.rows.append([case, *(_cell(one) for one in values)])
+    return (
+        f"{table.markdown()}\n\nMean of alpha times the difference from the true colour over the "
+        f"soft band, in levels of 255; drawn scenes, and the lemur, over another photograph."
+        f"{_speed(reading)} {reading.where}. Record: `bench/results/{reading.path.name}`."
+    )
+
+
+def _speed(reading: Reading) -> str:
+    """ml's time as a share of PyMatting's, where a scene has both."""
+    texts = []
+    for key, mine in reading.samples.items():
+        rival = reading.samples.get(key.replace(", ml", ", pymatting"))
+        if key.startswith("time ") and key.endswith(", ml") and rival is not None:
+            scene = key.removeprefix("time ").removesuffix(", ml")
+            texts.append(f"{scene} {ratio(mine, rival).text()}")
+    return f" Time of ml as a share of PyMatting's: {'; '.join(texts)}." if texts else ""
+
+
+def outline(readings: Readings) -> str:
+    """SAD in the unknown band, by scene and what made the small mask."""
+    reading = _only(readings)
+    table = tables.Table("", ("mask at the model's size", "scene, size", *EDGES))
+    for maker, title in MAKERS.items():
+        scenes = dict.fromkeys(
+            key.removeprefix(f"{maker}, ").removesuffix(", single SAD")
+            for key in reading.samples
+            if key.startswith(f"{maker}, ") and key.endswith(", single SAD")
+        )
+        for scene in scenes:
+            found = [reading.samples.get(f"{maker}, {scene}, {edge} SAD") for edge in EDGES]
+            table.rows.append([title, scene, *(_cell(one) for one in found)])
+    return (
+        f"{table.markdown()}\n\nSAD in thousands over the unknown band against exact truth; "
+        f"a percentage is the subject's share of the picture's side. Record: "
+        f"`bench/results/{reading.path.name}`."
+    )
+
+
+def outline_cost(readings: Readings) -> str:
+    """Peak memory above the model and time, by picture size and edge mode."""
+    reading = _only(readings)
+    edges = ("single", "zoom", "tiles")
+    head = [title for edge in edges for title in (f"{edge}: MiB", f"{edge}: time")]
+    table = tables.Table("", ("picture", *head))
+    ending = " single time"
+    for size in (key.removesuffix(ending) for key in reading.samples if key.endswith(ending)):
+        cells = []
+        for edge in edges:
+            peak = f"{size} {edge} peak memory above the model, colours and PNG"
+            time = reading.samples[f"{size} {edge} time beside single"]
+            cells += [digits(reading.samples[peak][0]), digits(median(time))]
+        table.rows.append([size, *cells])
+    return (
+        f"{table.markdown()}\n\nPeak memory above the model, with colours and PNG; time without "
+        f"these, as a multiple of single in the same round "
+        f"({reading.data['configuration']['rounds']} rounds, {reading.where}). "
+        f"Record: `bench/results/{reading.path.name}`."
+    )
+
+
+def _only(readings: Readings) -> Reading:
+    if len(readings) != 1:
+        raise OptionError(f"this region is made from one record, not {len(readings)}")
+    return readings[0]
+
+
+def _cell(samples: list[float] | None) -> str:
+    """Three digits; a dash where it was not measured, and nothing finer than a hundredth."""
+    if samples is None:
+        return "-"
+    return digits(samples[0]) if samples[0] >= 0.005 else "0.00"

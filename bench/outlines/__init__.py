@@ -1,0 +1,1 @@
+"""What ``make bench-quality`` is made of: scenes with exact truth, an oracle, figures, a sheet."""
