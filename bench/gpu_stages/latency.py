@@ -14,7 +14,7 @@ from birefnet_runtime.frame import Floats, Frame
 from birefnet_runtime.gpu import Device
 from birefnet_runtime.options import Options
 from birefnet_runtime.prove import Reference
-from birefnet_runtime.slot import DeviceSlot, Engine
+from birefnet_runtime.slot import DeviceSlot, Engine, Staged
 from gpu_stages.stage import Loaded, Run, StageError
 from gpu_stages.timing import WIDTH, Times, timed
 from helpers.pictures import noise
@@ -106,7 +106,8 @@ def answer(device: Device, backend: CudaBackend, slot: DeviceSlot) -> Floats:
 
 
 def path(stage: Run, backend: CudaBackend, slot: DeviceSlot) -> Times:
-    """Keep and return the times from page-locked pixels of 12 megapixels to page-locked RGBA.
+    """Keep the times from page-locked pixels of 12 megapixels to page-locked RGBA; return those
+    that keep the picture's colours, for which the target was set.
 
     GPU time is that between the run's first and last event, copies included.
     """
@@ -114,7 +115,16 @@ def path(stage: Run, backend: CudaBackend, slot: DeviceSlot) -> Times:
     staged = backend.stage(frame)
     if np.may_share_memory(staged.pixels, frame.rgb):
         raise StageError("no page-locked memory for 12 megapixels: end other programs")
-    options, steps = Options(), defaultdict(list)
+    kept = through(stage, backend, slot, staged, Options(foreground="off"), "12 MP")
+    through(stage, backend, slot, staged, Options(foreground="ml"), "12 MP, foreground ml")
+    return kept
+
+
+def through(
+    stage: Run, backend: CudaBackend, slot: DeviceSlot, staged: Staged, options: Options, name: str
+) -> Times:
+    """Keep and return the times of one picture's runs, and keep those of its steps."""
+    steps = defaultdict(list)
 
     def once() -> tuple[float, float]:
         start = time.perf_counter()
@@ -127,14 +137,14 @@ def path(stage: Run, backend: CudaBackend, slot: DeviceSlot) -> Times:
             raise result
         # None stands for a picture that was left out; none was.
         assert result is not None
-        for name, seconds in result.seconds.items():
-            steps[name].append(seconds)
+        for step, seconds in result.seconds.items():
+            steps[step].append(seconds)
         return sum(result.seconds.values()), wall
 
     times = stage.effort.repeat(once)
-    stage.keep("12 MP, pinned to pinned", times)
-    for name, seconds in steps.items():
-        stage.keep(f"12 MP, step {name}", Times(seconds[-stage.effort.samples :]))
+    stage.keep(f"{name}, pinned to pinned", times)
+    for step, seconds in steps.items():
+        stage.keep(f"{name}, step {step}", Times(seconds[-stage.effort.samples :]))
     return times
 
 

@@ -143,7 +143,12 @@ def _add_colours(group: argparse._ArgumentGroup) -> None:
 def _add_file(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--depth", type=int, choices=DEPTHS, help="16 keeps 16 bits of a 16-bit picture")
-    add("--quality", type=int, metavar="1..100", help="of lossy formats (default: the format's)")
+    add(
+        "--quality",
+        type=int,
+        metavar="1..100",
+        help="of lossy formats (default: the format's; WebP: lossless)",
+    )
     add("--keep-exif", action="store_true", default=None, help="keep EXIF tags, but for the place")
     add("--keep-gps", action="store_true", default=None, help="keep the place, with --keep-exif")
     add(

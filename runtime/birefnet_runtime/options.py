@@ -50,8 +50,8 @@ class Options:
     ``depth``: 16 keeps 16 bits per channel of a 16-bit picture, where the file's format holds them.
     ``clear``: no colour stays where alpha is 0. ``keep_exif``: EXIF tags stay, but for orientation
     and, unless ``keep_gps``, the place. ``quality``: of lossy formats, 1..100; None for the
-    format's default. ``max_pixels``: height x width above which a picture is refused before it is
-    decoded.
+    format's default, which is lossless for WebP. ``max_pixels``: height x width above which a
+    picture is refused before it is decoded.
     """
 
     output: str = "rgba"
