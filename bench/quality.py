@@ -45,8 +45,11 @@ SIZES = (
     (5656, 4242),
     (11552, 8664),
 )
-# Pixels from which a time is taken once.
+# Pixels from which a time is taken once, and no truth is drawn: figures would take minutes.
 MANY = 50_000_000
+# The scene of the costs, and the ways that are judged on it.
+COAT, SHARE, SEED = "fur", 0.35, 1
+JUDGED = ("single", "zoom", "tiles")
 EDGES = ("single", "zoom", "tiles", "auto")
 # Ways to a mask, hr apart: edge modes, and one pass with what can be done to its mask. The feather
 # is the common recipe: a blur, then the middle of its levels.
@@ -226,18 +229,44 @@ def costs(args: argparse.Namespace, record: Record) -> str:
     """Markdown: time, its ratio to one pass and memory, a row a size and mode."""
     titles = ["size", "MP", "edge", "seconds", "of single", "peak MiB", "to PNG", "what was done"]
     lines = ["**cost**", "", _row(titles), _row(["---"] * len(titles))]
-    drawn = hair.scene("fur", (1200, 1600), 0.35, 1).rgb
+    sized: list[Setting] = [Setting("oracle"), Setting(args.model)]
     with tempfile.TemporaryDirectory() as folder:
         for width, height in args.sizes:
             file = Path(folder) / f"{width}x{height}.jpg"
-            large = cv2.resize(drawn, (width, height), interpolation=cv2.INTER_CUBIC)
+            large = _sized(args, record, (width, height), sized)
             cv2.imwrite(str(file), cv2.cvtColor(large, cv2.COLOR_RGB2BGR))
             for edge in EDGES:
                 lines += _cost_line(args, record, file, edge, (width, height))
             # What is known so far stays, whatever happens to the next.
             record.write()
             file.unlink()
-    return "\n".join(lines)
+    for setting in sized:
+        _keep(setting, record)
+    return "\n\n".join([*(table(setting) for setting in sized), "\n".join(lines)])
+
+
+def _sized(
+    args: argparse.Namespace, record: Record, size: tuple[int, int], settings: list[Setting]
+) -> Bytes:
+    """The scene of the costs, uint8 [H,W,3], in ``size`` (W, H); what the ways make of it goes into
+    ``settings``: the oracle's, then the model's."""
+    width, height = size
+    if width * height >= MANY:
+        record.missing[f"figures at {width}x{height}"] = "their truth would take minutes to draw"
+        drawn = hair.scene(COAT, (1200, 1600), SHARE, SEED).rgb
+        large = cv2.resize(drawn, size, interpolation=cv2.INTER_CUBIC)
+        return np.asarray(large, np.uint8)
+    scene = hair.scene(COAT, (height, width), SHARE, SEED)
+    scene = Scene(f"{width}x{height}", scene.rgb, scene.alpha)
+    print(f"judging {scene.name} ...", file=sys.stderr, flush=True)
+    judge = Judge(scene.alpha)
+    with Matting.open(args.model, "cpu", args.threads) as model:
+        for way in JUDGED:
+            for setting, matting in zip(
+                settings, (Matting(Oracle(scene.alpha, SIDE)), model), strict=True
+            ):
+                setting.rows.append(_measure(scene, judge, matting, way)[0])
+    return scene.rgb
 
 
 def _cost_line(

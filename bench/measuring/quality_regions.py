@@ -67,24 +67,28 @@ def outline(readings: Readings) -> str:
 
 
 def outline_cost(readings: Readings) -> str:
-    """Peak memory above the model and time, by picture size and edge mode."""
+    """What each edge mode costs and gives, a row a picture size and mode."""
     reading = _only(readings)
-    edges = ("single", "zoom", "tiles")
-    head = [title for edge in edges for title in (f"{edge}: MiB", f"{edge}: time")]
-    table = tables.Table("", ("picture", *head))
+    made = reading.data["configuration"]
+    makers = ("oracle", made["model"])
+    figures = [f"{figure}, {maker}" for maker in ("exact", "nano") for figure in ("SAD", "Grad")]
+    table = tables.Table("", ("picture", "edge", "MiB", "time", *figures))
     ending = " single time"
     for size in (key.removesuffix(ending) for key in reading.samples if key.endswith(ending)):
-        cells = []
-        for edge in edges:
+        for edge in EDGES[:3]:
             peak = f"{size} {edge} peak memory above the model, colours and PNG"
-            time = reading.samples[f"{size} {edge} time beside single"]
-            cells += [digits(reading.samples[peak][0]), digits(median(time))]
-        table.rows.append([size, *cells])
+            ratios = reading.samples[f"{size} {edge} time beside single"]
+            cells = [digits(reading.samples[peak][0])]
+            cells.append("1" if edge == "single" else digits(median(ratios)))
+            for maker in makers:
+                for figure in ("SAD", "Grad"):
+                    cells.append(_cell(reading.samples.get(f"{maker}, {size}, {edge} {figure}")))
+            table.rows.append([size, edge, *cells])
     return (
         f"{table.markdown()}\n\nPeak memory above the model, with colours and PNG; time without "
-        f"these, as a multiple of single in the same round "
-        f"({reading.data['configuration']['rounds']} rounds, {reading.where}). "
-        f"Record: `bench/results/{reading.path.name}`."
+        f"these, as a multiple of single in the same round; SAD and Grad in thousands, of a drawn "
+        f"fur. {made['rounds']} rounds, {reading.where}. Record: "
+        f"`bench/results/{reading.path.name}`."
     )
 
 
