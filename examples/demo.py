@@ -30,19 +30,20 @@ def main(out: Path) -> None:
             target = out / f"{path.stem}.cutout.png"
             cutout.save(target)
             print(f"{path.name} -> {target}  {time.perf_counter() - start:.2f} s")
-            rows.append(panels(cutout))
+            rows.append(panels(path, cutout))
     sheet = contact_sheet(rows)
     sheet.save(out / "contact-sheet.png")
     print(f"look at {out / 'contact-sheet.png'}")
 
 
-def panels(cutout: Cutout) -> list[Image.Image]:
-    """The four views of one result, all ROW pixels high."""
+def panels(path: Path, cutout: Cutout) -> list[Image.Image]:
+    """The picture at ``path`` and three views of its result, all ROW pixels high."""
     cut = Image.fromarray(cutout.rgba)
     width = max(1, round(ROW * cut.width / cut.height))
     size = (width, ROW)
     alpha = Image.fromarray(cutout.alpha).convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    original = Image.fromarray(cutout.foreground).resize(size, Image.Resampling.LANCZOS)
+    with Image.open(path) as picture:
+        original = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     # Premultiplied while it is scaled: straight colours would bleed into the transparent pixels.
     small = cut.convert("RGBa").resize(size, Image.Resampling.LANCZOS).convert("RGBA")
     colour = Image.new("RGB", size, COLOUR)
