@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from statistics import median
 
-from birefnet_runtime.errors import OptionError
 from measuring import tables
-from measuring.reading import Reading
+from measuring.reading import Reading, Readings, link, only
 from measuring.stats import digits, ratio
 
-Readings = list[Reading]
 METHODS = ("rembg", "off", "blur", "ml", "pymatting")
 EDGES = ("single", "zoom", "tiles", "hr")
 # What made the small mask, as the records name it, and what a reader is told.
@@ -18,7 +16,7 @@ MAKERS = {"oracle": "exact", "oracle softened": "exact, softened", "nano": "nano
 
 def foreground(readings: Readings) -> str:
     """The colour error of each method, by scene and kind of alpha, and ml's time by PyMatting's."""
-    reading = _only(readings)
+    reading = only(readings)
     table = tables.Table("", ("scene, plates, alpha", *METHODS))
     cases = [
         key.removeprefix("error ").removesuffix(", ml")
@@ -31,7 +29,7 @@ def foreground(readings: Readings) -> str:
     return (
         f"{table.markdown()}\n\nMean of alpha times the difference from the true colour over the "
         f"soft band, in levels of 255; drawn scenes, and the lemur, over another photograph."
-        f"{_speed(reading)} {reading.where}. Record: `bench/results/{reading.path.name}`."
+        f"{_speed(reading)} {reading.where}. Record: {link(reading)}."
     )
 
 
@@ -48,7 +46,7 @@ def _speed(reading: Reading) -> str:
 
 def outline(readings: Readings) -> str:
     """SAD in the unknown band, by scene and what made the small mask."""
-    reading = _only(readings)
+    reading = only(readings)
     table = tables.Table("", ("mask at the model's size", "scene, size", *EDGES))
     for maker, title in MAKERS.items():
         scenes = dict.fromkeys(
@@ -62,13 +60,13 @@ def outline(readings: Readings) -> str:
     return (
         f"{table.markdown()}\n\nSAD in thousands over the unknown band against exact truth; "
         f"a percentage is the subject's share of the picture's side. Record: "
-        f"`bench/results/{reading.path.name}`."
+        f"{link(reading)}."
     )
 
 
 def outline_cost(readings: Readings) -> str:
     """What each edge mode costs and gives, a row a picture size and mode."""
-    reading = _only(readings)
+    reading = only(readings)
     made = reading.data["configuration"]
     makers = ("oracle", made["model"])
     figures = [f"{figure}, {maker}" for maker in ("exact", "nano") for figure in ("SAD", "Grad")]
@@ -88,14 +86,8 @@ def outline_cost(readings: Readings) -> str:
         f"{table.markdown()}\n\nPeak memory above the model, with colours and PNG; time without "
         f"these, as a multiple of single in the same round; SAD and Grad in thousands, of a drawn "
         f"fur. {made['rounds']} rounds, {reading.where}. Record: "
-        f"`bench/results/{reading.path.name}`."
+        f"{link(reading)}."
     )
-
-
-def _only(readings: Readings) -> Reading:
-    if len(readings) != 1:
-        raise OptionError(f"this region is made from one record, not {len(readings)}")
-    return readings[0]
 
 
 def _cell(samples: list[float] | None) -> str:

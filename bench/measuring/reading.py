@@ -88,3 +88,18 @@ class Reading:
         load = machine.get("load")
         busy = "" if load is None else f" (load average {load:.1f})"
         return f"{machine['cores']} cores of {machine['cpu']}{graphics}{busy}"
+
+
+Readings = list[Reading]
+
+
+def link(reading: Reading) -> str:
+    """The record's place in the clone."""
+    return f"`bench/results/{reading.path.name}`"
+
+
+def only(readings: Readings) -> Reading:
+    """The one record of a region; OptionError for none or several."""
+    if len(readings) != 1:
+        raise OptionError(f"this region is made from one record, not {len(readings)}")
+    return readings[0]

@@ -7,15 +7,8 @@ from statistics import median
 
 from birefnet_runtime.errors import OptionError
 from measuring import quality_regions, tables
-from measuring.reading import YARDSTICK, Reading
+from measuring.reading import YARDSTICK, Reading, Readings, link, only
 from measuring.stats import digits, ratio
-
-Readings = list[Reading]
-
-
-def link(reading: Reading) -> str:
-    """The record's place in the clone."""
-    return f"`bench/results/{reading.path.name}`"
 
 
 def product(reading: Reading) -> str:
@@ -27,13 +20,6 @@ def product(reading: Reading) -> str:
         for value in reading.get(part, YARDSTICK)
     ]
     return f"{digits(median(seconds) * 1e3)} ms"
-
-
-def only(readings: Readings) -> Reading:
-    """The one record of a region; OptionError for none or several."""
-    if len(readings) != 1:
-        raise OptionError(f"this region is made from one record, not {len(readings)}")
-    return readings[0]
 
 
 def overview(readings: Readings) -> str:

@@ -115,12 +115,6 @@ def multiply(alpha: Floats, own: Bytes | None) -> None:
         alpha *= own * np.float32(1 / 255)
 
 
-def quantise(alpha: Floats) -> Bytes:
-    """uint8 from float32 in 0..1, rounded half to even; ``alpha`` is overwritten."""
-    eight: Bytes = round_to(alpha).astype(np.uint8)
-    return eight
-
-
 def round_to(alpha: Floats, depth: int = 8) -> Floats:
     """0..1 becomes whole numbers in 0..2**depth - 1, half to even, in place and still float32."""
     alpha *= (1 << depth) - 1

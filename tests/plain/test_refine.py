@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from birefnet_runtime.frame import Floats
-from birefnet_runtime.refine import activate, compose, quantise, resize, to_alpha
+from birefnet_runtime.refine import activate, compose, resize, round_to, to_alpha
 from helpers.pictures import noise
 
 
@@ -89,7 +89,7 @@ def test_extreme_shapes() -> None:
 
 def test_rounding_happens_once_at_the_end() -> None:
     steps = np.array([[0.5 / 255 - 1e-6, 0.5 / 255 + 1e-6, 254.5 / 255 + 1e-6, 1]], np.float32)
-    assert quantise(steps).tolist() == [[0, 1, 255, 255]]
+    assert round_to(steps).tolist() == [[0, 1, 255, 255]]
     # 0.998 is 254.49 and the picture's own 128 makes it 127.74: rounding twice would give 127.
     own = np.array([[128]], np.uint8)
     assert to_alpha(np.array([[0.998]], np.float32), (1, 1), own).tolist() == [[128]]
