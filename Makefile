@@ -83,7 +83,7 @@ clean:          ## remove environments and everything made
 .venv/dev/.ready: pyproject.toml
 	@echo "setting up .venv/dev (PyTorch included: minutes on a first run) ..."
 	@$(PYTHON) -m venv $(VENV_FLAGS) .venv/dev
-	@$(DEV) -m pip install -q --disable-pip-version-check -e '.[cpu,export,dev]'
+	@$(DEV) -m pip install -q --disable-pip-version-check -e '.[cpu,export,serve,dev]'
 	@touch $@
 
 .venv/numpy1/.ready: pyproject.toml
