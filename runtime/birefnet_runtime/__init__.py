@@ -14,15 +14,20 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from birefnet_runtime.async_matting import AsyncMatting
+    from birefnet_runtime.batcher import Limits, Load
     from birefnet_runtime.cutout import Cutout
     from birefnet_runtime.device_cutout import DeviceCutout
     from birefnet_runtime.errors import (
         BirefnetError,
+        BusyError,
         ClosedError,
         ContractError,
         DamagedPlanError,
+        DeadlineError,
         DecodeError,
         DeviceError,
+        ForkError,
         InputError,
         LostDeviceError,
         ModelError,
@@ -41,15 +46,21 @@ if TYPE_CHECKING:
     from birefnet_runtime.options import Options
 
 __all__ = [
+    "AsyncMatting",
     "BirefnetError",
+    "BusyError",
     "ClosedError",
     "ContractError",
     "Cutout",
     "DamagedPlanError",
+    "DeadlineError",
     "DecodeError",
     "DeviceCutout",
     "DeviceError",
+    "ForkError",
     "InputError",
+    "Limits",
+    "Load",
     "LostDeviceError",
     "Matting",
     "ModelError",
@@ -67,8 +78,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncMatting": "async_matting",
     "Cutout": "cutout",
     "DeviceCutout": "device_cutout",
+    "Limits": "batcher",
+    "Load": "batcher",
     "Matting": "matting",
     "Options": "options",
 }

@@ -16,9 +16,13 @@
     ├── OptionError               an option has a value without meaning
     ├── InputError                one picture cannot be used; has ``source`` and ``reason``
     │   ├── DecodeError           it is not a picture, is damaged, or has an unknown layout
-    │   └── TooLargeError         it has more pixels than the limit
+    │   ├── FetchError            its address is refused, or does not give it
+    │   └── TooLargeError         it has more pixels or bytes than the limit
     ├── OutputError               a result cannot be encoded or written
+    ├── BusyError                 too many pictures wait already; has ``retry_after``
+    ├── DeadlineError             the answer was not there in time
     └── ClosedError               a Matting was used after ``close``
+        └── ForkError             it was used in a child of the process that opened it
 
 Every text is one line and says what to do.
 """
@@ -29,11 +33,15 @@ from birefnet_export.contract import BirefnetError, ContractError
 
 __all__ = [
     "BirefnetError",
+    "BusyError",
     "ClosedError",
     "ContractError",
     "DamagedPlanError",
+    "DeadlineError",
     "DecodeError",
     "DeviceError",
+    "FetchError",
+    "ForkError",
     "InputError",
     "LostDeviceError",
     "ModelError",
@@ -112,16 +120,36 @@ class DecodeError(InputError):
     """The source is not a picture, is damaged, or has a layout that is not known."""
 
 
+class FetchError(InputError):
+    """The picture's address is refused, or does not give it."""
+
+
 class TooLargeError(InputError):
-    """The picture has more pixels than the limit, or than memory holds."""
+    """The picture has more pixels or bytes than the limit, or more pixels than memory holds."""
 
 
 class OutputError(BirefnetError):
     """A result cannot be encoded or written."""
 
 
+class BusyError(BirefnetError):
+    """Too many pictures wait already; ``retry_after``: seconds until those there now are done."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"too many pictures wait already: try again in {retry_after:.0f} s")
+        self.retry_after = retry_after
+
+
+class DeadlineError(BirefnetError):
+    """The answer was not there in time."""
+
+
 class ClosedError(BirefnetError):
     """A Matting was used after ``close``."""
+
+
+class ForkError(ClosedError):
+    """A Matting was used in a child of the process that opened it: threads stay with a parent."""
 
 
 def one_line(error: BaseException) -> str:

@@ -83,6 +83,12 @@ class Matting:
         return cls(open_backend(model, overrides, request))
 
     @property
+    def pipeline(self) -> Pipeline:
+        """The steps and their slots, for what takes pictures through them in threads of its own
+        (``Belt``, ``Batcher``)."""
+        return self._pipeline
+
+    @property
     def ahead(self) -> int:
         """How many sources ``stream`` must find at once so that the model never waits for one."""
         return window(self._pipeline) + 2 * self._pipeline.batch + 1

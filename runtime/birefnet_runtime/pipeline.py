@@ -5,6 +5,7 @@ A backend brings the steps: ``host`` on NumPy and OpenCV, ``cuda`` with kernels 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from birefnet_runtime.errors import (
     BirefnetError,
     ClosedError,
     DeviceError,
+    ForkError,
     LostDeviceError,
     ModelError,
     OutOfMemoryError,
@@ -134,6 +136,7 @@ class Pipeline:
         self._turns = threading.Semaphore(max(backend.workers, SLOTS))
         self._closing = threading.Lock()
         self._closed = False
+        self._process = os.getpid()
 
     @property
     def batch(self) -> int:
@@ -145,9 +148,19 @@ class Pipeline:
 
     def empty(self, shape: tuple[int, ...]) -> Bytes:
         """See ``Backend.empty``; ClosedError."""
+        self.check_open()
+        return self._backend.empty(shape)
+
+    def check_open(self) -> None:
+        """ClosedError after ``close``; ForkError in a child of the process that opened it, where
+        its threads are not and a lock may be held for ever."""
+        if self._process != os.getpid():
+            raise ForkError(
+                f"this Matting was opened by process {self._process}, which this one was forked "
+                "from: open one in each process, after the fork"
+            )
         if self._closed:
             raise _closed()
-        return self._backend.empty(shape)
 
     def check(self, options: Options) -> None:
         """OptionError where the model cannot do what ``options`` say, whatever the picture."""
@@ -158,6 +171,7 @@ class Pipeline:
 
         ``patient``: wait for a GPU asleep, which costs some 50 us and frees a core.
         """
+        self.check_open()
         with self._turns:
             (result,) = self.compute([self.open(source, options)], options, patient)
         if isinstance(result, BirefnetError):
@@ -166,8 +180,7 @@ class Pipeline:
 
     def open(self, source: Source, options: Options) -> Opened:
         """Decode ``source`` and bring it to where a slot takes it from."""
-        if self._closed:
-            raise _closed()
+        self.check_open()
         self.check(options)
         start = time.perf_counter()
         if is_device_array(source):
@@ -208,6 +221,7 @@ class Pipeline:
 
     def run_on_device(self, source: Source, options: Options) -> DeviceCutout:
         """The cut-out of ``source``, left on the GPU and complete."""
+        self.check_open()
         edges.check_one_pass(options, self._backend.contract)
         with self._turns:
             one = self.open(source, options)
@@ -223,8 +237,11 @@ class Pipeline:
     def close(self, patience: float | None = None) -> None:
         """Let runs in flight end, then give everything back. May be called again.
 
-        After ``patience`` seconds without an end everything is left as it is; None waits.
+        After ``patience`` seconds without an end everything is left as it is; None waits. In a
+        child of the process that opened it nothing is done: what is here belongs to the parent.
         """
+        if self._process != os.getpid():
+            return
         with self._closing:
             if self._closed:
                 return
