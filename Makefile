@@ -15,7 +15,7 @@ MODEL ?= nano
 WEIGHTS ?= ZhengPeng7/BiRefNet
 OUT ?= out/$(notdir $(WEIGHTS))
 
-.PHONY: help demo test test-all test-numpy1 check export engine parity bench bench-quality bench-check bench-report bench-codec gpu nano wheel clean
+.PHONY: help demo test test-all test-numpy1 check export engine parity bench bench-quality bench-check bench-report bench-codec bench-serve gpu nano wheel clean
 
 help:           ## list the targets
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */  /'
@@ -61,6 +61,9 @@ bench-report: .venv/dev/.ready  ## the READMEs' tables and figures from the reco
 
 bench-codec: .venv/dev/.ready  ## every codec at 12 megapixels (ARGS="--rembg-python P --figure")
 	$(DEV) bench/codec.py $(ARGS)
+
+bench-serve: .venv/dev/.ready  ## load on the service (ARGS="--litserve-python P --rembg-python P --rounds 3")
+	$(DEV) bench/serve.py $(ARGS)
 
 nano: .venv/dev/.ready  ## train the embedded model again (ARGS="--minutes 60"); goes on where it stopped
 	$(DEV) -m birefnet_export.nano out/nano $(ARGS)

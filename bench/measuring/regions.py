@@ -8,6 +8,7 @@ from statistics import median
 from birefnet_runtime.errors import OptionError
 from measuring import quality_regions, tables
 from measuring.reading import YARDSTICK, Reading, Readings, link, only
+from measuring.serving import tables as serving
 from measuring.stats import digits, ratio
 
 
@@ -211,6 +212,11 @@ MAKERS: Mapping[str, Callable[[Readings], str]] = {
     "foreground": quality_regions.foreground,
     "outline": quality_regions.outline,
     "outline-cost": quality_regions.outline_cost,
+    "serving": serving.serving,
+    "serving-load": serving.serving_load,
+    "serving-nano": serving.serving_nano,
+    "serving-batching": serving.serving_batching,
+    "serving-memory": serving.serving_memory,
 }
 # Figures that are drawn from a region's records, by the region: files in docs/ without suffix.
 FIGURES: Mapping[str, tuple[str, ...]] = {"stages": ("bench-stages",)}

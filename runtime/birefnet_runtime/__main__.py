@@ -1,4 +1,4 @@
-"""The command line: ``birefnet remove``, ``batch``, ``video``, ``doctor``.
+"""The command line: ``birefnet remove``, ``batch``, ``video``, ``serve``, ``doctor``.
 
 Ends with 0 when everything was done, 1 when something failed, 2 when the arguments make no sense,
 130 after Ctrl-C, 141 when the reader of stdout went away, 143 after SIGTERM in a batch.
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from birefnet_runtime import flags
 from birefnet_runtime.errors import BirefnetError, OptionError, one_line
+from birefnet_runtime.serve import arguments
 
 # What a shell reports for a process that SIGINT or SIGPIPE ended.
 INTERRUPTED = 130
@@ -54,9 +55,19 @@ def _dispatch(args: argparse.Namespace) -> int:
         from birefnet_runtime import video
 
         return video.run(args)
+    if args.command == "serve":
+        return _serve(args)
     from birefnet_runtime import remove
 
     return remove.run(args)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    try:
+        from birefnet_runtime.serve import command
+    except ModuleNotFoundError as error:
+        raise BirefnetError(f"{error.name} is missing: pip install 'birefnet-trt[serve]'") from None
+    return command.run(args)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,6 +92,15 @@ def _parser() -> argparse.ArgumentParser:
             description="Without IN: raw RGB frames on stdin, raw frames on stdout. With IN and "
             "OUT: files, by ffmpeg. Each frame is cut out on its own: nothing is smoothed over "
             "time.",
+        )
+    )
+    arguments.add_flags(
+        commands.add_parser(
+            "serve",
+            help="cut out pictures over HTTP, with a page for people",
+            description="Serves cut-outs over HTTP until SIGTERM or Ctrl-C: what was accepted is "
+            "answered, then it ends. A second one ends it at once. Needs pip install "
+            "'birefnet-trt[serve]'.",
         )
     )
     doctor = commands.add_parser(

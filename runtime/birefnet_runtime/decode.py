@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from birefnet_runtime.errors import BirefnetError, DecodeError, TooLargeError, one_line
-from birefnet_runtime.formats import heif
+from birefnet_runtime.formats import bombs, heif
 from birefnet_runtime.formats.sixteen import is_deep, is_readable, read_deep
 from birefnet_runtime.frame import Bytes, Frame
 from birefnet_runtime.picture import Keep, from_pixels, to_frame, upright
@@ -184,7 +184,11 @@ def open_header(stream: IO[bytes], name: str) -> Image.Image:
     stream.seek(0)
     with _WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return Image.open(stream, formats=[name for name in FORMATS if name in Image.OPEN])
+        image = Image.open(stream, formats=[name for name in FORMATS if name in Image.OPEN])
+    place = stream.tell()
+    bombs.check(image, stream, name)
+    stream.seek(place)
+    return image
 
 
 def _decode_jpeg(data: bytes, size: tuple[int, int], empty: Empty) -> Bytes | None:

@@ -17,7 +17,7 @@
     ├── InputError                one picture cannot be used; has ``source`` and ``reason``
     │   ├── DecodeError           it is not a picture, is damaged, or has an unknown layout
     │   ├── FetchError            its address is refused, or does not give it
-    │   └── TooLargeError         it has more pixels or bytes than the limit
+    │   └── TooLargeError         it has more pixels than the limit
     ├── OutputError               a result cannot be encoded or written
     ├── BusyError                 too many pictures wait already; has ``retry_after``
     ├── DeadlineError             the answer was not there in time
@@ -125,7 +125,7 @@ class FetchError(InputError):
 
 
 class TooLargeError(InputError):
-    """The picture has more pixels or bytes than the limit, or more pixels than memory holds."""
+    """The picture has more pixels than the limit, or than memory holds."""
 
 
 class OutputError(BirefnetError):

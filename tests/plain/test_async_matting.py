@@ -93,6 +93,7 @@ def test_a_cancelled_task_frees_its_slot() -> None:
             await eventually(lambda: not matting.load.is_full)
             for task in tasks:
                 task.cancel()
+            await eventually(lambda: all(task.done() for task in tasks))
             gate.open()
             # Those that were in the model come back to nobody, and their slots serve again.
             await eventually(lambda: matting.load.running == 0)
