@@ -29,6 +29,7 @@ from birefnet_runtime.frame import Bytes
 from birefnet_runtime.matting import Matting
 from birefnet_runtime.options import Options
 from birefnet_runtime.picture import profile
+from birefnet_runtime.shrink import size_within
 
 # Pictures of these may move; the pages of a TIFF and the second picture of a phone's JPEG do not.
 MOVING = ("GIF", "WEBP", "PNG", "AVIF")
@@ -157,7 +158,8 @@ def _run(matting: Matting, film: Film, kind: str, options: Options) -> bytes:
         pass
     (depth,) = channels
     icc = film.icc if depth > 1 else None
-    reel = moving.Reel(film.size, depth, millis, film.plays, icc)
+    size = size_within(film.size, options.shrink)
+    reel = moving.Reel(size, depth, millis, film.plays, icc)
     return moving.join([parts[number] for number in range(len(parts))], kind, reel)
 
 

@@ -157,6 +157,12 @@ def _add_file(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help=f"refuse larger pictures (default and most: {MAX_PIXELS})",
     )
+    add(
+        "--shrink",
+        type=_megapixels,
+        metavar="MP",
+        help="scale larger pictures down to so many megapixels first: 1.5",
+    )
 
 
 def _add_device(group: argparse._ArgumentGroup) -> None:
@@ -212,6 +218,11 @@ def _parse_size(text: str) -> tuple[int, int]:
     return (parts[0], parts[-1])
 
 
+def _parse_megapixels(text: str) -> int:
+    return round(float(text) * 1e6)
+
+
+_megapixels = _named("MP", _parse_megapixels)
 _triple = _named("R,G,B", _parse_triple)
 _pair = _named("LOW,HIGH", _parse_pair)
 _size = _named("N or HxW", _parse_size)

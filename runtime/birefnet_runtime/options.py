@@ -51,7 +51,8 @@ class Options:
     ``clear``: no colour stays where alpha is 0. ``keep_exif``: EXIF tags stay, but for orientation
     and, unless ``keep_gps``, the place. ``quality``: of lossy formats, 1..100; None for the
     format's default, which is lossless for WebP. ``max_pixels``: height x width above which a
-    picture is refused before it is decoded.
+    picture is refused before it is decoded. ``shrink``: height x width to which a larger picture is
+    scaled down before anything else is done; None leaves it as it is.
     """
 
     output: str = "rgba"
@@ -72,6 +73,7 @@ class Options:
     keep_gps: bool = False
     quality: int | None = None
     max_pixels: int = MAX_PIXELS
+    shrink: int | None = None
 
     def __post_init__(self) -> None:
         _among("output", self.output, OUTPUTS)
@@ -90,6 +92,8 @@ class Options:
     def _check_numbers(self) -> None:
         if not 1 <= self.max_pixels <= MAX_PIXELS:
             raise OptionError(f"max_pixels must be from 1 to {MAX_PIXELS}, not {self.max_pixels!r}")
+        if self.shrink is not None and self.shrink < 1:
+            raise OptionError(f"shrink must be 1 pixel or more, not {self.shrink!r}")
         if not 0 <= self.feather <= MAX_REACH:
             raise OptionError(f"feather must be from 0 to {MAX_REACH} pixels, not {self.feather!r}")
         if not -MAX_REACH <= self.offset <= MAX_REACH:

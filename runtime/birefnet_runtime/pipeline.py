@@ -26,6 +26,7 @@ from birefnet_runtime.errors import (
     ForkError,
     LostDeviceError,
     ModelError,
+    OptionError,
     OutOfMemoryError,
 )
 from birefnet_runtime.frame import Bytes, Floats, Frame, Metadata, Rendered, View
@@ -33,6 +34,7 @@ from birefnet_runtime.host import SLOTS
 from birefnet_runtime.options import Options
 from birefnet_runtime.picture import Keep
 from birefnet_runtime.run import Job, Label, Opened, Run
+from birefnet_runtime.shrink import shrink
 
 # What a picture may be given as. Arrays on a GPU only where the backend works there.
 Source = PictureSource | DeviceArray
@@ -187,11 +189,14 @@ class Pipeline:
             return self._open_borrowed(source, options)
         keep = Keep.of(options)
         frame = decode(cast(PictureSource, source), options.max_pixels, self._backend.empty, keep)
+        frame = shrink(frame, options.shrink)
         staged = self._backend.stage(frame)
         label = Label(frame.source, frame.metadata)
         return Opened(label, frame.size, staged, time.perf_counter() - start, frame)
 
     def _open_borrowed(self, source: Any, options: Options) -> Opened:
+        if options.shrink is not None:
+            raise OptionError("shrink is for pictures in host memory: scale it down on the GPU")
         picture = self._backend.borrow(source)
         check_size(NAME, *picture.size[::-1], options.max_pixels)
         staged = self._backend.stage_borrowed(picture)

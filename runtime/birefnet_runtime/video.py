@@ -44,6 +44,7 @@ def _check(options: Options) -> None:
         "--depth 16": options.depth == 16,
         "--keep-exif": options.keep_exif,
         "--quality": options.quality is not None,
+        "--shrink": options.shrink is not None,
     }
     for flag, asked in refused.items():
         if asked:

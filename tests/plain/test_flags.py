@@ -32,6 +32,7 @@ CASES: list[tuple[list[str], str, Any]] = [
     (["--keep-gps"], "keep_gps", True),
     (["--quality", "80"], "quality", 80),
     (["--max-pixels", "1000"], "max_pixels", 1000),
+    (["--shrink", "1.5"], "shrink", 1_500_000),
 ]
 
 
