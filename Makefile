@@ -7,15 +7,18 @@ DEV := .venv/dev/bin/python
 OLD := .venv/numpy1/bin/python
 # `make gpu GPU_PYTHON=...`: another Python that has TensorRT and PyCUDA.
 GPU_PYTHON ?= $(DEV)
-# Two files of tests at a time.
-ABREAST := -n 2 --dist loadfile
-# Tests of compilers: no other numpy makes a difference to them.
+# Two files of tests at a time, one thread each, the long ones before the many short ones.
+TESTS := tests/pytorch tests/service tests/plain
+ABREAST := -n 2 --dist loadfile --no-loadscope-reorder
+ONE_THREAD := OMP_NUM_THREADS=1
+# Tests of compilers and of compiled code: no other numpy makes a difference to them.
 OF_NO_NUMPY := test_kernels_nvcc.py test_engine_kernels.py
+OF_NO_NUMPY_EITHER := test_kernels.py::test_no_kernel_touches_a_byte_outside
 MODEL ?= nano
 WEIGHTS ?= ZhengPeng7/BiRefNet
 OUT ?= out/$(notdir $(WEIGHTS))
 
-.PHONY: help demo test test-all test-numpy1 check export engine parity bench bench-quality bench-check bench-report bench-codec bench-serve gpu nano wheel clean
+.PHONY: help demo serve test test-all test-slow test-numpy1 check export engine parity bench bench-quality bench-check bench-report bench-codec bench-serve gpu nano wheel clean
 
 help:           ## list the targets
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */  /'
@@ -23,14 +26,19 @@ help:           ## list the targets
 demo: .venv/demo/.ready  ## cut out the pictures in examples/ with the embedded model
 	@$(DEMO) examples/demo.py out/demo
 
-test: .venv/dev/.ready  ## the tests of minutes
-	$(DEV) -m pytest $(ABREAST) -m "not slow and not gpu"
+serve: .venv/demo/.serve  ## the service and its page on http://127.0.0.1:8000 (MODEL=, ARGS="--port 8001")
+	@$(DEMO) -m birefnet_runtime serve --model $(MODEL) $(ARGS)
 
-test-all: test test-numpy1  ## all of them: also the proofs of gigabytes, and numpy 1
-	$(DEV) -m pytest -m "slow and not gpu"
+test: .venv/dev/.ready  ## the tests of minutes
+	$(ONE_THREAD) $(DEV) -m pytest $(ABREAST) -m "not slow and not gpu" $(TESTS)
+
+test-all: test test-numpy1 test-slow  ## all of them: also the proofs of gigabytes, and numpy 1
+
+test-slow: .venv/dev/.ready  ## the proofs of minutes: two at a time take up to 14 GiB
+	$(ONE_THREAD) $(DEV) -m pytest -n 2 --dist worksteal -m "slow and not gpu" $(TESTS)
 
 test-numpy1: .venv/numpy1/.ready  ## the runtime's tests with numpy 1.26 and without torch
-	$(OLD) -m pytest $(ABREAST) tests/plain $(OF_NO_NUMPY:%=--ignore=tests/plain/%)
+	$(ONE_THREAD) $(OLD) -m pytest $(ABREAST) tests/plain $(OF_NO_NUMPY:%=--ignore=tests/plain/%) $(OF_NO_NUMPY_EITHER:%=--deselect=tests/plain/%)
 
 check: .venv/dev/.ready  ## formatting, lint, types, import contracts
 	.venv/dev/bin/ruff format --check . && .venv/dev/bin/ruff check . && .venv/dev/bin/mypy && .venv/dev/bin/lint-imports
@@ -81,6 +89,10 @@ clean:          ## remove environments and everything made
 	@echo "setting up .venv/demo (numpy, Pillow, OpenCV, ONNX Runtime; no PyTorch) ..."
 	@$(PYTHON) -m venv .venv/demo
 	@$(DEMO) -m pip install -q --disable-pip-version-check -e '.[cpu]'
+	@touch $@
+
+.venv/demo/.serve: .venv/demo/.ready
+	@$(DEMO) -m pip install -q --disable-pip-version-check -e '.[cpu,serve]'
 	@touch $@
 
 .venv/dev/.ready: pyproject.toml

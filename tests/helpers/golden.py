@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from birefnet_export.checkpoint import assemble
@@ -18,10 +17,13 @@ from birefnet_export.config import BACKBONES, NetworkConfig
 from birefnet_export.contract import IMAGENET_MEAN, IMAGENET_STD
 from birefnet_export.network import BiRefNet
 from birefnet_export.pictures import normalise
-from golden import fill
+from golden import fill, scene
 
 FOLDER = Path(fill.__file__).parent
 LOGITS = {"new": "logits", "legacy": "logits_legacy_patch_order"}
+# How logits are kept, by the bytes of one: whole numbers of this step. Those of the official
+# network in float32 lose 3e-5, half a step; those in float64 6e-11.
+STEPS = {4: ("<i4", 2.0**-14), 8: ("<i8", 2.0**-33)}
 
 # A network small enough for any test, with every part: odd grids, padding, three kernel sizes.
 SMALL = NetworkConfig(
@@ -43,15 +45,33 @@ def network(backbone: str, order: str) -> BiRefNet:
 
 
 def case(backbone: str, name: str) -> dict[str, NDArray[Any]]:
-    """The arrays of one golden file."""
+    """``image`` uint8 [N,H,W,3] of the name and the official logits, float64 [N,1,H,W], by LOGITS.
+
+    ``logits`` of swin_v1_t at 1x256x256 were computed in float64, the others in float32.
+    """
+    with np.load(FOLDER / "pictures.npz") as pictures:
+        # Each value is kept as the difference to its left neighbour, modulo 256.
+        image = np.cumsum(pictures[name], axis=2, dtype=np.uint8)
     with np.load(FOLDER / f"{backbone}_{name}.npz") as data:
-        return dict(data)
+        return {"image": image, **{key: _logits(data[key]) for key in LOGITS.values()}}
 
 
-def scene() -> NDArray[np.uint8]:
-    """The picture behind the sampled points, [1,1024,1024,3]."""
-    with Image.open(FOLDER / "scene_1024.png") as image:
-        return np.asarray(image.convert("RGB"))[None]
+def _logits(planes: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Logits from the bytes of their whole numbers, [4 or 8, ...], lowest first."""
+    kind, step = STEPS[len(planes)]
+    numbers = np.ascontiguousarray(np.moveaxis(planes, 0, -1)).view(kind)[..., 0]
+    logits: NDArray[np.float64] = numbers * step
+    return logits
+
+
+def from_official(backbone: str, order: str, logits: NDArray[np.floating[Any]]) -> float:
+    """How far ``logits`` [1,1,1024,1024] of ``scene.scene()`` are from the official network's at
+    the points that are kept: the largest difference.
+    """
+    with np.load(FOLDER / f"{backbone}_1x1024x1024_points.npz") as data:
+        kept = data[LOGITS[order]]
+    rows, columns = scene.points().T
+    return float(np.abs(logits[0, 0, rows, columns] - kept).max())
 
 
 def to_input(images: NDArray[np.uint8]) -> Tensor:
