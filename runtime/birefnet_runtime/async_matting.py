@@ -115,14 +115,18 @@ class AsyncMatting:
         patient: bool,
     ) -> Any:
         future = self._batcher.submit(source, options, work, deadline, patient)
+        waiting = asyncio.wrap_future(future)
         seconds = None if deadline is None else deadline - time.monotonic()
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
-        except asyncio.TimeoutError:
-            # It may also be what ``work`` raised.
-            if future.done() and not future.cancelled():
-                raise
-            raise DeadlineError(LATE) from None
+            await asyncio.wait([waiting], timeout=seconds)
+            if not waiting.done():
+                raise DeadlineError(LATE)
+            return waiting.result()
+        finally:
+            waiting.cancel()
+            # An error holds this frame: in a circle with what holds the error the picture would
+            # stay until Python looks for circles.
+            del waiting, future
 
     async def close(self, patience: float | None = None) -> None:
         """Refuse new pictures, finish those that are here, let go of the model.

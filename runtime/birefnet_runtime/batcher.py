@@ -97,12 +97,15 @@ class Ticket:
     def settle(self, result: object) -> None:
         """Hand over ``result``, or raise it at the caller's; nothing when that has hung up."""
         self.opened = self.made = None
-        if not self.future.set_running_or_notify_cancel():
+        # In a circle with its future the picture would stay until Python looks for circles.
+        self.source = b""
+        future, self.future = self.future, Future()
+        if not future.set_running_or_notify_cancel():
             return
         if isinstance(result, BaseException):
-            self.future.set_exception(result)
+            future.set_exception(result)
         else:
-            self.future.set_result(result)
+            future.set_result(result)
 
 
 class Batcher:
@@ -155,6 +158,7 @@ class Batcher:
         self._pipeline.check_open()
         self._pipeline.check(options)
         ticket = Ticket(source, options, work, deadline)
+        future = ticket.future
         with self._changed:
             if self._closed:
                 raise _closed()
@@ -163,8 +167,8 @@ class Batcher:
                 raise BusyError(load.retry_after)
             self._waiting.append(ticket)
             self._changed.notify_all()
-        ticket.future.add_done_callback(lambda future: self._forget(ticket, future))
-        return ticket.future
+        future.add_done_callback(lambda future: self._forget(ticket, future))
+        return future
 
     @property
     def load(self) -> Load:
@@ -202,9 +206,11 @@ class Batcher:
         if not future.cancelled():
             return
         with self._changed:
-            if ticket in self._waiting:
-                self._waiting.remove(ticket)
-                self._changed.notify_all()
+            if ticket not in self._waiting:
+                return
+            self._waiting.remove(ticket)
+            self._changed.notify_all()
+        ticket.settle(None)
 
     def _abandon(self) -> None:
         with self._changed:

@@ -140,6 +140,12 @@ class CudaBackend:
         """Device memory of one slot's execution context; a second slot costs this once more."""
         return self._engine.memory
 
+    @property
+    def memory(self) -> tuple[int, int]:
+        """Free and total bytes of the GPU; DeviceError."""
+        with self._gpu.active():
+            return self._gpu.memory()
+
     def open_slots(self) -> list[DeviceSlot]:
         return self._slots
 

@@ -141,6 +141,8 @@ class Options:
 
 # Pixels; more is no edge any more but another picture.
 MAX_REACH = 100
+# Pixels or percent: wider than any picture.
+MAX_MARGIN = 100_000
 
 
 def parse_margin(text: str) -> tuple[float, bool]:
@@ -154,8 +156,11 @@ def parse_margin(text: str) -> tuple[float, bool]:
         value = float(number)
     except ValueError:
         value = -1.0
-    if not 0 <= value < float("inf"):
-        raise OptionError(f"margin is {text!r}: give pixels, 30px, or a share of the subject, 5%")
+    if not 0 <= value <= MAX_MARGIN:
+        raise OptionError(
+            f"margin is {text!r}: give pixels, 30px, or a share of the subject, 5% (at most "
+            f"{MAX_MARGIN})"
+        )
     return value, percent
 
 

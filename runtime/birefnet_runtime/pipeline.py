@@ -148,6 +148,13 @@ class Pipeline:
     def workers(self) -> int:
         return self._backend.workers
 
+    @property
+    def memory(self) -> tuple[int, int] | None:
+        """Free and total bytes of the GPU whose memory the backend manages; None where it manages
+        none. DeviceError."""
+        found: tuple[int, int] | None = getattr(self._backend, "memory", None)
+        return found
+
     def empty(self, shape: tuple[int, ...]) -> Bytes:
         """See ``Backend.empty``; ClosedError."""
         self.check_open()

@@ -1,0 +1,1 @@
+"""One module for each dialect in which the service is asked."""
