@@ -11,7 +11,16 @@ import birefnet_runtime
 from birefnet_runtime import errors
 
 # What must not be loaded before it is needed, or ever.
-HEAVY = {"onnxruntime", "torch", "onnx", "transformers", "tensorrt"}
+HEAVY = {
+    "onnxruntime",
+    "torch",
+    "onnx",
+    "transformers",
+    "tensorrt",
+    "fastapi",
+    "uvicorn",
+    "pydantic",
+}
 
 
 def loaded_by(code: str) -> set[str]:
@@ -23,7 +32,7 @@ def loaded_by(code: str) -> set[str]:
 
 def test_import_is_light() -> None:
     assert not loaded_by("import birefnet_runtime") & {*HEAVY, "cv2", "numpy", "PIL"}
-    door = loaded_by("from birefnet_runtime import Matting, Options, Cutout")
+    door = loaded_by("from birefnet_runtime import AsyncMatting, Matting, Options, Cutout")
     assert not door & HEAVY
     assert "numpy" in door
 
