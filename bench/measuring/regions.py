@@ -8,7 +8,7 @@ from statistics import median
 from birefnet_runtime.errors import OptionError
 from measuring import quality_regions, tables
 from measuring.reading import YARDSTICK, Reading, Readings, link, only
-from measuring.serving import tables as serving
+from measuring.serving import regions as serving
 from measuring.stats import digits, ratio
 
 

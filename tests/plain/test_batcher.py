@@ -21,6 +21,7 @@ from birefnet_runtime.errors import (
     LostDeviceError,
     OptionError,
 )
+from birefnet_runtime.frame import Frame, Slot, View
 from birefnet_runtime.host import SLOTS
 from helpers.bright import BrightBatch
 from helpers.gate import SOON, Gate
@@ -228,6 +229,44 @@ def test_runs_are_filled_up() -> None:
     assert max(sizes) == 4
     assert len(sizes) <= 6
     assert batches(Limits(queue=100, batch=1), pictures) == [1] * 12
+
+
+def test_a_run_fills_while_another_one_lasts() -> None:
+    backend = Held(32, 32)
+    matting = Matting(backend)
+    batcher = Batcher(matting.pipeline)
+    sizes: list[int] = []
+    batcher.watchers.append(sizes.append)
+    first = batcher.submit(grey(0), PLAIN)
+    assert backend.entered.acquire(timeout=SOON)
+    # Three are less than a run, and there is a second slot: they wait all the same.
+    others = [batcher.submit(grey(value), PLAIN) for value in (20, 40, 60)]
+    eventually(lambda: len(batcher._ready) == 3)
+    assert not backend.entered.acquire(timeout=0.05)
+    others.append(batcher.submit(grey(80), PLAIN))
+    # Four fill one.
+    assert backend.entered.acquire(timeout=SOON)
+    backend.passes.release(2)
+    assert all(one.result(SOON) for one in [first, *others])
+    assert sizes == [1, 4]
+    assert batcher.close(SOON)
+
+
+class Held(BrightBatch):
+    """Four rows; each run waits until it is let through."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__(height, width)
+        self.entered, self.passes = threading.Semaphore(0), threading.Semaphore(0)
+
+    def preprocess(self, slot: Slot, index: int, frame: Frame, view: View | None = None) -> None:
+        """Two runs at once would be mistaken for one in the books of ``BrightBatch``."""
+        self._step.run(frame, Slot(slot.tensor[index : index + 1]), view)
+
+    def infer(self, slot: Slot) -> Any:
+        self.entered.release()
+        assert self.passes.acquire(timeout=SOON)
+        return super().infer(slot)
 
 
 def test_a_run_waits_for_more_pictures() -> None:

@@ -21,6 +21,8 @@ from birefnet_runtime.serve.problem import Problem
 _MOST_FIELDS = 64
 # Characters of a field that is no picture: none that is known has as many.
 _LONGEST = 8192
+# Bytes in which every format that is known has some that no text has.
+_HEAD = 32
 # Characters of a client's text that an error repeats.
 _SHOWN = 40
 
@@ -84,9 +86,15 @@ def _body(
         return Upload()
     if kind == "application/json" or kind.endswith("+json"):
         return _of_texts("json", _json(body), encoded)
-    if kind == "application/x-www-form-urlencoded":
+    if kind == "application/x-www-form-urlencoded" and not _is_binary(body):
         return _of_texts("form", _pairs(body, "body"), encoded)
     return Upload("raw", raw=File(body, _name(headers)))
+
+
+def _is_binary(body: bytes) -> bool:
+    """Whether ``body`` is a picture under a form's name, which is what ``curl --data-binary`` calls
+    whatever it sends. A form is printable; the head of no picture is."""
+    return not all(0x20 <= byte < 0x7F for byte in body[:_HEAD])
 
 
 def _of_parts(parts: Iterable[Part], encoded: Collection[str]) -> Upload:
