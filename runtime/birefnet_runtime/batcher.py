@@ -267,14 +267,18 @@ class Batcher:
 
     def _feed(self) -> None:
         while group := self._gather():
-            try:
-                results = self._run(group)
-            finally:
-                with self._changed:
-                    self._runs -= 1
-                    self._changed.notify_all()
-            for ticket, result in results:
-                self._take_back(ticket, result)
+            self._pass_through(group)
+
+    def _pass_through(self, group: list[Ticket]) -> None:
+        """Run ``group``; apart from ``_feed``, which would hold the results while it is idle."""
+        try:
+            results = self._run(group)
+        finally:
+            with self._changed:
+                self._runs -= 1
+                self._changed.notify_all()
+        for ticket, result in results:
+            self._take_back(ticket, result)
 
     def _gather(self) -> list[Ticket]:
         """The pictures of the next run; none when there will be no more."""

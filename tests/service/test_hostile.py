@@ -282,7 +282,8 @@ FORMS: dict[str, tuple[bytes, str, int]] = {
     "another charset": (_part() + END, FORM + "; charset=utf-7", 200),
     "not a type": (PICTURE, "image/png; boundary", 200),
     "a type that is none": (PICTURE, ";;;=,\x7f", 200),
-    "a form that is none": (b"\xff\0%zz&=&&", "application/x-www-form-urlencoded", 400),
+    "a form that is none": (b"%zz&=&&%ff", "application/x-www-form-urlencoded", 400),
+    "a form of bytes": (b"\xff\0%zz&=&&", "application/x-www-form-urlencoded", 415),
     "a form of many fields": (b"a=b&" * 100_000, "application/x-www-form-urlencoded", 400),
 }
 

