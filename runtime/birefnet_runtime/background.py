@@ -42,7 +42,10 @@ def behind(
     height, width = alpha[part].shape
     if backdrop == CHECKER:
         return checker((height, width))
-    assert isinstance(backdrop, Path | bytes)
+    if isinstance(backdrop, bytes):
+        # Perhaps a customer's: nothing of it stays in memory.
+        return cover(decode(backdrop, options.max_pixels).rgb, (height, width))
+    assert isinstance(backdrop, Path)
     return _covering(backdrop, _stamp(backdrop), (height, width))
 
 
@@ -97,17 +100,17 @@ def _fill(sums: Floats, shares: Floats) -> Floats:
     return np.clip(found, 0, 255)
 
 
-def _stamp(source: Path | bytes) -> int:
+def _stamp(source: Path) -> int:
     """Changes when a file does, as far as its clock tells."""
     try:
-        return source.stat().st_mtime_ns if isinstance(source, Path) else 0
+        return source.stat().st_mtime_ns
     except OSError:
         # It cannot be opened either, and that error says why.
         return 0
 
 
 @lru_cache(maxsize=1)
-def _covering(source: Path | bytes, stamp: int, size: tuple[int, int]) -> Bytes:
+def _covering(source: Path, stamp: int, size: tuple[int, int]) -> Bytes:
     """``source`` read and fitted, kept for the next picture of the same size."""
     picture = cover(decode(source, MAX_PIXELS).rgb, size)
     picture.setflags(write=False)

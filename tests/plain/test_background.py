@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from birefnet_runtime import background
-from birefnet_runtime.errors import DecodeError
+from birefnet_runtime.errors import DecodeError, TooLargeError
 from birefnet_runtime.options import Options
 from helpers.pictures import disc, encoded, noise, smooth
 
@@ -109,3 +109,15 @@ def test_lines_and_points(size: tuple[int, int]) -> None:
     for value in ("blur", "checker", encoded(noise(5, 7))):
         found = background.behind(Options(background=value), noise(*size), alpha, ALL)
         assert np.asarray(found).shape == (*size, 3)
+
+
+def test_nothing_of_a_background_in_bytes_stays_in_memory() -> None:
+    background._covering.cache_clear()
+    options = Options(background=encoded(smooth(30, 40)))
+    pixels = disc(20, 20)
+    first = background.behind(options, pixels, pixels[..., 0], ALL)
+    assert np.array_equal(first, background.behind(options, pixels, pixels[..., 0], ALL))
+    assert background._covering.cache_info().currsize == 0
+    small = Options(background=encoded(smooth(30, 40)), max_pixels=1000)
+    with pytest.raises(TooLargeError):
+        background.behind(small, pixels, pixels[..., 0], ALL)
