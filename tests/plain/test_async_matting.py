@@ -134,7 +134,7 @@ def test_closing_with_work_in_flight_finishes_it() -> None:
             gate.open()
             await closing
             assert all(cutout.alpha.all() for cutout in await asyncio.gather(*tasks))
-        assert not any(thread.name.startswith("birefnet-work") for thread in threading.enumerate())
+        assert not any(thread.is_alive() for thread in matting._batcher._threads)
 
     run(main)
 
