@@ -18,7 +18,7 @@ from birefnet_runtime.serve.lengths import (
     parse_scale,
 )
 from birefnet_runtime.serve.order import parse_paint
-from birefnet_runtime.serve.sent import shrunk
+from birefnet_runtime.shrink import size_within
 from helpers.pictures import noise
 
 # Drawn layouts; each takes some 50 us.
@@ -208,7 +208,7 @@ def _drawn_sight(rng: np.random.Generator) -> tuple[Sight, Box]:
     region = _drawn_box(rng, picture)
     shrink = int(rng.integers(1, 4))
     cut = (max(1, region.height // shrink), max(1, region.width // shrink))
-    canvas = shrunk(picture, int(rng.integers(1, 90_000)))
+    canvas = size_within(picture, int(rng.integers(1, 90_000)))
     return Sight(picture, region, cut, canvas), _drawn_box(rng, cut)
 
 
@@ -217,22 +217,6 @@ def _drawn_box(rng: np.random.Generator, size: tuple[int, int]) -> Box:
     return Box(
         top, left, int(rng.integers(1, size[0] - top + 1)), int(rng.integers(1, size[1] - left + 1))
     )
-
-
-@pytest.mark.parametrize(
-    ("size", "limit", "found"),
-    [
-        ((100, 200), None, (100, 200)),
-        ((100, 200), 20_000, (100, 200)),
-        ((100, 200), 5_000, (50, 100)),
-        ((1, 100), 10, (1, 10)),
-        ((100, 1), 10, (10, 1)),
-    ],
-)
-def test_a_canvas_has_no_more_pixels_than_the_limit(
-    size: tuple[int, int], limit: int | None, found: tuple[int, int]
-) -> None:
-    assert shrunk(size, limit) == found
 
 
 def test_pixels_that_stay_are_not_touched() -> None:

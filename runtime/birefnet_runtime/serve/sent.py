@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from birefnet_runtime.decode import decode
 from birefnet_runtime.frame import Box, Bytes, Frame, Metadata
 from birefnet_runtime.serve.geometry import Sight
 from birefnet_runtime.serve.lengths import Region, Size
+from birefnet_runtime.shrink import size_within
 
 
 class Sent:
@@ -49,17 +48,7 @@ class Sent:
         """How the pixels of its cut-out lie, ``cut`` (h, w), once it was opened."""
         if self._region is None:
             return Sight(self._size, self._box, cut, cut)
-        return Sight(self._size, self._box, cut, shrunk(self._size, self._limit))
-
-
-def shrunk(size: Size, limit: int | None) -> Size:
-    """(H, W) of ``size`` scaled down to at most ``limit`` pixels, at least one along each side."""
-    height, width = size
-    if limit is None or height * width <= limit:
-        return size
-    factor = math.sqrt(limit / (height * width))
-    height = min(max(1, math.floor(height * factor)), limit)
-    return (height, max(1, min(math.floor(width * factor), limit // height)))
+        return Sight(self._size, self._box, cut, size_within(self._size, self._limit))
 
 
 def _pixels(frame: Frame, box: Box) -> Bytes:
