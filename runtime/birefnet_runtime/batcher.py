@@ -299,8 +299,8 @@ class Batcher:
 
     def _is_worth_a_run(self) -> bool:
         """Whether a run may begin. One with rows to spare is held back while another one lasts:
-        it could not begin much sooner, and meanwhile it fills (measured: 18.2 for 13.1 pictures a
-        second with 4 callers and 4 rows; ``bench/serve.py``)."""
+        it could not begin much sooner, and meanwhile it fills (bench/README.md has what fuller runs
+        give)."""
         ready = len(self._ready)
         if self._batch == 1 or not self._runs or self._closed:
             return ready > 0
