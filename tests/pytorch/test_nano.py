@@ -14,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 
-from birefnet_export.config import NetworkConfig
 from birefnet_export.nano import lean, record, sources, weights
 from birefnet_export.nano.__main__ import (
     FURTHER,
@@ -28,30 +27,21 @@ from birefnet_export.nano.__main__ import (
     kinds,
     verdict,
 )
-from birefnet_export.nano.batches import batch, nearest
+from birefnet_export.nano.batches import batch, layer, nearest, tinted
 from birefnet_export.nano.config import METADATA, NANO, SIZE
 from birefnet_export.nano.evaluate import by_kind, measure, rim, score
 from birefnet_export.nano.foreground import painted
-from birefnet_export.nano.muon import orthogonal
+from birefnet_export.nano.muon import orthogonal, shares
 from birefnet_export.nano.placed import PLACED
 from birefnet_export.nano.pool import Recipe, pool
 from birefnet_export.nano.raster import Bytes
 from birefnet_export.nano.scenes import KINDS, Scene, ground, scene, stacked
+from birefnet_export.nano.team import Team, together
 from birefnet_export.nano.train import Plan, Progress, Stage, Trainer
 from birefnet_export.network import BiRefNet
+from helpers.team_work import TINY, exchange, moved, training
 from parity_report.figures import boundary
 
-TINY = NetworkConfig(
-    embed=8,
-    depths=(1, 1, 1, 1),
-    heads=(1, 1, 2, 2),
-    window=4,
-    mlp_ratio=1,
-    width=8,
-    aspp=8,
-    kernels=(1, 3),
-    ipt=4,
-)
 PLAN = Plan(seconds=1000, stages=(Stage(0.003, 64, 2, rigid=True), Stage(1.0, 96, 2)))
 
 
@@ -193,17 +183,34 @@ def test_a_pool_is_made_once(made_up: sources.Sources, tmp_path: Path) -> None:
 
 
 def test_a_batch_is_new_scenes_and_the_same_every_time(scenes: Bytes) -> None:
-    images, alpha = batch([scenes], 0, 3, 4, 64)
-    again, _ = batch([scenes], 0, 3, 4, 64)
-    other, _ = batch([scenes], 0, 4, 4, 64)
+    images, alpha = batch([scenes], (0, 3, 0), 4, 64)
+    again, _ = batch([scenes], (0, 3, 0), 4, 64)
     assert images.shape == (4, 3, 64, 64)
     assert alpha.shape == (4, 1, 64, 64)
     assert torch.equal(images, again)
-    assert not torch.equal(images, other)
+    # Another step and another member of the team have scenes of their own.
+    for seed in ((0, 4, 0), (0, 3, 1)):
+        assert not torch.equal(images, batch([scenes], seed, 4, 64)[0])
+
+
+def test_layers_are_told_apart(made_up: sources.Sources, scenes: Bytes) -> None:
+    made = stacked(8, made_up, 96)
+    assert np.array_equal(scenes[1], made)
+    assert not made[..., 7].any()
+    assert np.array_equal(layer(scenes, 1, 0), made[..., :4])
+    assert np.array_equal(layer(scenes, 1, 1), made[..., 4:])
+
+
+def test_new_colours_leave_alpha_alone(made_up: sources.Sources) -> None:
+    picture = stacked(8, made_up, 96)[..., :4]
+    changed = [tinted(np.random.default_rng(seed), picture) for seed in range(12)]
+    assert all(np.array_equal(one[..., 3], picture[..., 3]) for one in changed)
+    same = sum(np.array_equal(one, picture) for one in changed)
+    assert 2 < same < 10
 
 
 def test_a_size_takes_the_pool_that_need_not_be_enlarged() -> None:
-    small, large = (np.zeros((1, side, side, 7), np.uint8) for side in (64, 128))
+    small, large = (np.zeros((1, side, side, 8), np.uint8) for side in (64, 128))
     assert [nearest([large, small], side).shape[1] for side in (32, 64, 96, 256)] == [
         64, 64, 128, 128,
     ]  # fmt: skip
@@ -216,7 +223,7 @@ def test_the_lean_forward_is_the_network() -> None:
     whole, sides = network.forward_sides(image)
     for active in (False, True):
         # A new network's offsets are zero, so running rigid changes nothing either.
-        with lean.rigid(network, active):
+        with lean.rearranged(network, active):
             lean_whole, lean_sides = lean.forward_sides(network, image)
         # Float32 sums in another order.
         torch.testing.assert_close(lean_whole, whole, atol=2e-5, rtol=1e-4)
@@ -232,6 +239,43 @@ def test_muon_makes_every_direction_equally_long() -> None:
         # The quintic of Jordan et al. stops at 0.7 to 1.2, which is enough for it.
         assert values.min() > 0.6
         assert values.max() < 1.3
+
+
+def test_a_team_shares_its_work_and_agrees(tmp_path: Path) -> None:
+    together(2, exchange, tmp_path)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+    assert (first["told"], first["threads"]) == (5.0, 1)
+    assert torch.equal(first["mean"], torch.full((3,), 0.5))
+    # Each matrix was made orthogonal by one member: what it computes alone.
+    alone = moved(Team())
+    assert all(torch.equal(value, first[key]) for key, value in alone.items())
+
+
+def test_a_team_trains_one_network(scenes: Bytes, tmp_path: Path) -> None:
+    np.save(tmp_path / "pool.npy", scenes)
+    together(2, training, tmp_path)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+    torch.manual_seed(3)
+    fresh = BiRefNet(TINY).state_dict()
+    assert not torch.equal(first["bb.patch_embed.proj.weight"], fresh["bb.patch_embed.proj.weight"])
+    # The stage is settled: batch norms keep the statistics they had.
+    means = [key for key in fresh if key.endswith("running_mean")]
+    assert means
+    assert all(torch.equal(first[key], fresh[key]) for key in means)
+    # Only the leader saves.
+    assert (tmp_path / "checkpoint0.pt").exists()
+    assert not (tmp_path / "checkpoint1.pt").exists()
+
+
+def test_shares_of_a_team_cost_about_the_same() -> None:
+    costs = [50, 1, 30, 20, 1, 1]
+    parts = shares(costs, 2)
+    assert sorted(index for part in parts for index in part) == list(range(6))
+    totals = [sum(costs[index] for index in part) for part in parts]
+    assert max(totals) - min(totals) <= 1
+    assert shares(costs, 1) == [set(range(6))]
 
 
 def test_a_score_has_every_kind(scenes: Bytes, made_up: sources.Sources, tmp_path: Path) -> None:

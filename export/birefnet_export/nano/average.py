@@ -22,11 +22,12 @@ class Average:
         """Moves the average towards the network's present weights."""
         self.count += 1
         rate = 1 - min(self.decay, (1 + self.count) / (10 + self.count))
-        for key, value in network.state_dict().items():
-            if value.is_floating_point():
-                self.state[key].lerp_(value, rate)
-            else:
-                self.state[key].copy_(value)
+        current = network.state_dict()
+        floats = [key for key, value in current.items() if value.is_floating_point()]
+        # One call for all: a tensor at a time took 5.5 ms a step.
+        torch._foreach_lerp_([self.state[k] for k in floats], [current[k] for k in floats], rate)
+        for key in current.keys() - set(floats):
+            self.state[key].copy_(current[key])
 
     def load(self, state: dict[str, Tensor], count: int) -> None:
         """Takes up an average that was saved."""

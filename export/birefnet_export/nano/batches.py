@@ -11,17 +11,21 @@ from torch import Tensor
 
 from birefnet_export.contract import IMAGENET_MEAN, IMAGENET_STD
 
-from .raster import Bytes, Rng
+from .raster import Bytes, Rng, as_float, to_bytes
 from .scenes import joined
 
 SMALLEST_CROP = 0.65  # of an object's frame, and of a background
+PLACE = 0.3  # share of objects on the background that was made with them
 
 
 def batch(
-    pools: Sequence[Bytes], seed: int, step: int, count: int, size: int
+    pools: Sequence[Bytes], seed: Sequence[int], count: int, size: int
 ) -> tuple[Tensor, Tensor]:
-    """(images [B,3,S,S] normalised RGB, alpha [B,1,S,S] in 0..1), float32, for one step."""
-    rng = np.random.default_rng((seed, step))
+    """(images [B,3,S,S] normalised RGB, alpha [B,1,S,S] in 0..1), float32; equal for equal seeds.
+
+    ``seed`` are the run, the step and the member of the team.
+    """
+    rng = np.random.default_rng(seed)
     pool = nearest(pools, size)
     return tensors(np.stack([varied(rng, pool, size) for _ in range(count)]))
 
@@ -35,14 +39,23 @@ def nearest(pools: Sequence[Bytes], size: int) -> Bytes:
 def varied(rng: Rng, pool: Bytes, size: int) -> Bytes:
     """One shot RGBA [S,S,4]: any object of the pool, cropped, on any background, cropped, turned.
 
-    A pool of N scenes has N * N pairs; light, shadow and camera are drawn anew as well.
+    A pool of N scenes has N * N pairs; ``PLACE`` of the shots keep to a scene's own. Colours,
+    light, shadow and camera are drawn anew as well.
     """
     front, behind = rng.integers(len(pool), size=2)
-    objects = cropped(rng, pool[front, ..., :4], size)
-    grounds = cropped(rng, pool[behind, ..., 4:], size)
-    if rng.random() < 0.2:
+    if rng.random() < PLACE:
+        behind = front
+    objects = cropped(rng, layer(pool, front, 0), size)
+    grounds = cropped(rng, layer(pool, behind, 1), size)
+    if behind != front and rng.random() < 0.2:
         grounds = np.rot90(grounds, int(rng.integers(4)))
-    return joined(rng, objects, grounds)
+    return joined(rng, tinted(rng, objects), tinted(rng, grounds)[..., :3])
+
+
+def layer(pool: Bytes, index: int, half: int) -> Bytes:
+    """Channels 0 to 3 or 4 to 7 of picture ``index``, [S,S,4], moved as words: see ``stacked``."""
+    words = np.ascontiguousarray(pool[index].view(np.uint32)[..., half])
+    return words.view(np.uint8).reshape(*words.shape, 4)
 
 
 def cropped(rng: Rng, picture: Bytes, size: int) -> Bytes:
@@ -53,8 +66,21 @@ def cropped(rng: Rng, picture: Bytes, size: int) -> Bytes:
         top, left = rng.integers(side - kept + 1, size=2)
         picture = picture[top : top + kept, left : left + kept]
     how = cv2.INTER_AREA if size <= picture.shape[0] else cv2.INTER_LINEAR
-    small = cv2.resize(np.ascontiguousarray(picture), (size, size), interpolation=how)
-    return np.ascontiguousarray(small[:, :: int(rng.choice([-1, 1]))], np.uint8)
+    small = np.asarray(cv2.resize(picture, (size, size), interpolation=how), np.uint8)
+    return small if rng.random() < 0.5 else np.asarray(cv2.flip(small, 1), np.uint8)
+
+
+def tinted(rng: Rng, picture: Bytes) -> Bytes:
+    """[S,S,4] with, half of the time, a new exponent and gain for each of the first three."""
+    if rng.random() < 0.5:
+        return picture
+    levels = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
+    powers = np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.15, 3))
+    gains = np.exp(rng.normal(0, 0.15, 3))
+    table = np.concatenate([levels**powers * gains, levels], axis=1)
+    return np.asarray(
+        cv2.LUT(picture, to_bytes(as_float(table))[None].reshape(1, 256, 4)), np.uint8
+    )
 
 
 def tensors(samples: Bytes) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from birefnet_export.config import NetworkConfig
 SIZE = 384  # pixels of the contract, both ways
 NANO = NetworkConfig(
     embed=24,
-    depths=(1, 1, 3, 1),
+    depths=(1, 2, 4, 2),
     heads=(2, 4, 8, 16),
     window=6,
     mlp_ratio=2,

@@ -23,7 +23,7 @@ CHUNK = 50
 class Recipe:
     """What a pool holds: scenes ``seed`` .. ``seed + count - 1`` at ``size`` pixels.
 
-    Of a scene either the shot and its alpha (4 channels), or its ``layers`` (7: see
+    Of a scene either the shot and its alpha (4 channels), or its ``layers`` (8: see
     ``scenes.stacked``). ``kinds`` of scenes follow each other in turn; none leaves it to chance.
     """
 
@@ -36,7 +36,7 @@ class Recipe:
     @property
     def channels(self) -> int:
         """Bytes of a pixel."""
-        return 7 if self.layers else 4
+        return 8 if self.layers else 4
 
     def kind(self, index: int) -> str:
         """The kind of scene number ``index``, empty where chance decides."""

@@ -20,10 +20,11 @@ from .batches import batch
 from .evaluate import score
 from .muon import Muon
 from .raster import Bytes
+from .team import Team
 
-DECAY = 0.99  # over about 100 steps, as the last stage has few
+DECAY = 0.995  # over about 200 steps: a fifth of the last stage
 SAVE_EVERY = 60.0  # seconds of training between checkpoints
-TEST_EVERY = 300.0  # seconds of training between evaluations
+TEST_EVERY = 600.0  # seconds of training between evaluations
 CLIP = 1.0  # largest norm of a step's gradient
 EDGES = ("patch_embed", "offset_conv", "modulator_conv")  # in the names of what AdamW trains
 
@@ -32,13 +33,16 @@ EDGES = ("patch_embed", "offset_conv", "modulator_conv")  # in the names of what
 class Stage:
     """Until ``until`` (0..1 of the time) batches are ``batch`` pictures of ``size`` pixels.
 
-    A ``rigid`` stage runs the deformable convolutions as plain ones: see ``lean``.
+    ``batch`` is of the whole team. A ``rigid`` stage runs the deformable convolutions as plain
+    ones: see ``lean``. In a ``settled`` one batch norms keep their statistics, as in use: those of
+    a few pictures are too rough to end with.
     """
 
     until: float
     size: int
     batch: int
     rigid: bool = False
+    settled: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,8 @@ class Progress:
 class Trainer:
     """One run on ``pools`` of layers, tested on shots ``held``, if any.
 
-    ``clock`` returns seconds; time between ``run`` calls does not count.
+    ``clock`` returns seconds; time between ``run`` calls does not count. Every member of ``team``
+    has a trainer with the same network and plan; the leader keeps the time, tests and saves.
     """
 
     def __init__(
@@ -99,53 +104,72 @@ class Trainer:
         plan: Plan,
         held: Bytes | None = None,
         clock: Callable[[], float] = time.monotonic,
+        team: Team | None = None,
     ) -> None:
         # Kernels with channels innermost save a seventh of a step on a CPU.
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.pools, self.plan = pools, plan
         self.held, self.clock = held, clock
-        self.optimizers = optimizers(network, plan)
+        self.team = team or Team()
+        self.optimizers = optimizers(network, plan, self.team)
         self.average = Average(network, DECAY)
         self.progress = Progress()
 
     def run(self, checkpoint: Path, steps: int | None = None) -> Progress:
         """Trains until the plan's time is spent, or ``steps`` more; saves to ``checkpoint``."""
-        self.network.train()
         state, last = self.progress, self.clock()
         saved, goal = state.spent, None if steps is None else state.step + steps
         while state.spent < self.plan.seconds and state.step != goal:
-            self.note(self.step())
-            if self.held is not None and state.due():
-                self.test(self.held)
-            now = self.clock()
-            state.spent += now - last
-            last = now
+            loss = self.step()
+            if self.team.rank == 0:
+                self.note(loss)
+                if self.held is not None and state.due():
+                    self.test(self.held)
+                now = self.clock()
+                state.spent += now - last
+                last = now
             if state.spent - saved >= SAVE_EVERY:
                 self.save(checkpoint)
                 saved = state.spent
+            state.spent = self.team.told(state.spent)
         self.save(checkpoint)
         return state
 
     def step(self) -> float:
-        """One optimiser step; returns its loss."""
+        """One optimiser step; returns the loss of this member's share of the batch."""
         share, number = self.progress.spent / self.plan.seconds, self.progress.step
         stage = self.plan.stage(share)
         # The only random thing in a step besides its batch is dropout.
         torch.manual_seed(self.plan.seed * 1_000_003 + number)
-        images, alpha = batch(self.pools, self.plan.seed, number, stage.batch, stage.size)
-        with lean.rigid(self.network, stage.rigid):
+        seed, count = (self.plan.seed, number, self.team.rank), stage.batch // self.team.size
+        images, alpha = batch(self.pools, seed, count, stage.size)
+        self.prepare(stage)
+        with lean.rearranged(self.network, stage.rigid):
             images = images.contiguous(memory_format=torch.channels_last)
             loss = losses.total(*lean.forward_sides(self.network, images), alpha)
         self.network.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.update(share)
+        self.progress.step += 1
+        return float(loss.detach())
+
+    def prepare(self, stage: Stage) -> None:
+        """Training mode, but for batch norms in a ``settled`` stage."""
+        self.network.train()
+        if stage.settled:
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+
+    def update(self, share: float) -> None:
+        """Moves the weights by the team's mean gradient, at the rate of ``share`` of the time."""
+        self.team.mean([p.grad for p in self.network.parameters() if p.grad is not None])
         nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.plan.rate_at(share)
             optimizer.step()
         self.average.update(self.network)
-        self.progress.step += 1
-        return float(loss.detach())
 
     def note(self, loss: float) -> None:
         """Smooths the loss over about 50 steps and prints a line about every 10 seconds."""
@@ -170,7 +194,9 @@ class Trainer:
         print(f"held out, {size} pixels: IoU {result.iou:.3f}  MAE {result.mae:.4f}", flush=True)
 
     def save(self, checkpoint: Path) -> None:
-        """Writes all that ``resume`` needs. Atomic: an interruption leaves the former file."""
+        """The leader writes all that ``resume`` needs. Atomic: an interruption loses nothing."""
+        if self.team.rank:
+            return
         part = checkpoint.with_suffix(".part")
         torch.save(
             {
@@ -197,7 +223,7 @@ class Trainer:
         return True
 
 
-def optimizers(network: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
+def optimizers(network: nn.Module, plan: Plan, team: Team) -> list[torch.optim.Optimizer]:
     """Muon for the matrices and kernels of hidden layers, AdamW for all else.
 
     All else: biases, norms and position tables, which do not decay either; the patch embedding, the
@@ -219,5 +245,6 @@ def optimizers(network: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
             {"params": plain, "weight_decay": 0.0},
         ],
         lr=plan.rate,
+        fused=True,
     )
-    return [Muon(hidden, plan.rate, weight_decay=plan.weight_decay), adam]
+    return [Muon(hidden, plan.rate, weight_decay=plan.weight_decay, team=team), adam]
