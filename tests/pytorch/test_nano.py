@@ -15,18 +15,7 @@ import torch
 from PIL import Image
 
 from birefnet_export.nano import lean, record, sources, weights
-from birefnet_export.nano.__main__ import (
-    FURTHER,
-    HELD,
-    KEPT,
-    LATER,
-    RATE,
-    STAGES,
-    begin,
-    ending,
-    kinds,
-    verdict,
-)
+from birefnet_export.nano.__main__ import kinds, verdict
 from birefnet_export.nano.batches import batch, layer, nearest, tinted
 from birefnet_export.nano.config import METADATA, NANO, SIZE
 from birefnet_export.nano.evaluate import by_kind, measure, rim, score
@@ -35,6 +24,7 @@ from birefnet_export.nano.muon import orthogonal, shares
 from birefnet_export.nano.placed import PLACED
 from birefnet_export.nano.pool import Recipe, pool
 from birefnet_export.nano.raster import Bytes
+from birefnet_export.nano.run import FURTHER, HELD, KEPT, LATER, RATE, STAGES, begin, ending
 from birefnet_export.nano.scenes import KINDS, Scene, ground, scene, stacked
 from birefnet_export.nano.team import Team, together
 from birefnet_export.nano.train import Plan, Progress, Stage, Trainer

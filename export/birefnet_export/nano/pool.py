@@ -67,6 +67,28 @@ def pool(
     return mapped
 
 
+def reduced(folder: Path, name: str, large: Bytes, size: int) -> Bytes:
+    """The layers ``large`` [N,S,S,8] at ``size``, mapped from ``folder``/``name``.npy, or made.
+
+    A batch of small pictures from small layers reads a fraction of the memory.
+    """
+    file = folder / f"{name}.npy"
+    shape = (len(large), size, size, large.shape[3])
+    if not (file.exists() and file.stat().st_size > np.prod(shape)):
+        part = file.with_suffix(".part.npy")
+        target = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        for index, picture in enumerate(large):
+            halves = np.split(picture, 2, axis=2)
+            small = [
+                cv2.resize(half, (size, size), interpolation=cv2.INTER_AREA) for half in halves
+            ]
+            target[index] = np.dstack(small)
+        target.flush()
+        part.replace(file)
+    mapped: Bytes = np.load(file, mmap_mode="r")
+    return mapped
+
+
 def fill(file: Path, recipe: Recipe, sources: Sources, workers: int) -> None:
     """Writes the scenes of ``recipe`` to ``file`` ; ``workers`` 1 means this process."""
     file.parent.mkdir(parents=True, exist_ok=True)

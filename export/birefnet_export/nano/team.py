@@ -46,7 +46,7 @@ class Team:
             return
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         dist.all_reduce(flat)
-        parts = flat.mul_(scale).split([tensor.numel() for tensor in tensors])
+        parts = torch.split(flat.mul_(scale), [tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view(tensor.shape))
 
