@@ -73,7 +73,7 @@ bench-codec: .venv/dev/.ready  ## every codec at 12 megapixels (ARGS="--rembg-py
 bench-serve: .venv/dev/.ready  ## load on the service (ARGS="--litserve-python P --rembg-python P --rounds 3")
 	$(DEV) bench/serve.py $(ARGS)
 
-nano: .venv/dev/.ready  ## train the embedded model again (ARGS="--minutes 60"); goes on where it stopped
+nano: .venv/dev/.ready  ## train the embedded model again (ARGS="--minutes 30"); goes on where it stopped
 	$(DEV) -m birefnet_export.nano out/nano $(ARGS)
 
 nano-eval: .venv/dev/.ready  ## score the embedded model's weights on the held-out scenes

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from statistics import median
 
 from birefnet_runtime.errors import OptionError
-from measuring import quality_regions, tables
+from measuring import nano_region, quality_regions, tables
 from measuring.reading import YARDSTICK, Reading, Readings, link, only
 from measuring.serving import regions as serving
 from measuring.stats import digits, ratio
@@ -207,6 +207,7 @@ MAKERS: Mapping[str, Callable[[Readings], str]] = {
     "memory": memory,
     "graph-cost": graph_cost,
     "precision": precision,
+    "nano": nano_region.nano,
     "codec": codec,
     "codec-way": codec_way,
     "foreground": quality_regions.foreground,

@@ -129,6 +129,31 @@ def page(tmp_path: Path, latency: Reading, region: str = "stages") -> Place:
     return Place(tmp_path, tmp_path / "results", ("README.md",))
 
 
+def test_nano_has_a_row_a_kind(tmp_path: Path) -> None:
+    score = {"iou": 0.9, "boundary": 0.6, "mae": 0.04, "empty": 0.01, "scenes": 3, "objects": 2}
+    found = {"all": {**score, "s_measure": 0.9, "weighted_f": None}}
+    found["empty"] = {**found["all"], "objects": 0}
+    record = Record("nano", {})
+    samples = {"session.run": 0.05, "matmul 2048x2048 float32": 0.1, "model.onnx": 7.8}
+    for name, value in {**samples, "lemur MAE": 0.0123, "lemur SAD": 3.2}.items():
+        record.add(name, "s", "lower", [value])
+    record.findings["training"] = {
+        "minutes": 95.2, "steps": 4000, "parameters": 1_810_000,
+        "machine": {"threads": 2}, "held_out": found,
+    }  # fmt: skip
+    text = regions.MAKERS["nano"]([Reading.of(record.write(tmp_path))])
+    assert "| all | 3 | 0.900 | 0.600 | 0.040 | 0.900 | - |" in text
+    assert "| empty | 3 | - | - | 0.040 | - | - |" in text
+    for words in (
+        "1.81 million",
+        "95 minutes",
+        "takes 0.500 of a",
+        "MAE 0.0123",
+        "empty scenes is 0.01",
+    ):
+        assert words in text
+
+
 def test_a_region_is_filled_and_then_agrees(
     tmp_path: Path, latency: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:

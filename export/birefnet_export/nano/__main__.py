@@ -29,12 +29,14 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m birefnet_export.nano", description=__doc__)
     parser.add_argument("out", type=Path, help="folder for nano.safetensors, nano.json, checkpoint")
     parser.add_argument("--evaluate", action="store_true", help="score the committed weights only")
-    parser.add_argument("--minutes", type=float, default=60.0, help="training time (default 60)")
+    parser.add_argument("--minutes", type=float, default=95.0, help="training time (default 95)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--scenes", type=int, default=7000, help="scenes to train on (default 7000)"
     )
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--threads", type=int, default=2, help="processes that train, a core each (default 2)"
+    )
     parser.add_argument(
         "--start", type=Path, help="weights to train further (default: from random ones)"
     )

@@ -1,0 +1,47 @@
+"""The region about the embedded model: its scores on held-out scenes by kind, in one table."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from measuring import tables
+from measuring.reading import Readings, link, only
+from measuring.stats import digits
+
+COLUMNS = {
+    "IoU": "iou",
+    "boundary IoU": "boundary",
+    "MAE": "mae",
+    "S-measure": "s_measure",
+    "weighted F": "weighted_f",
+}
+
+
+def nano(readings: Readings) -> str:
+    """A row a kind of scene, then what else the record holds in words."""
+    reading = only(readings)
+    training = reading.data["findings"]["training"]
+    table = tables.Table("", ("held-out scenes", "number", *COLUMNS))
+    for kind, score in training["held_out"].items():
+        cells = [_cell(score[key], bool(score["objects"])) for key in COLUMNS.values()]
+        cells[2] = f"{score['mae']:.3f}"
+        table.rows.append([kind, str(score["scenes"]), *cells])
+    run, product = (
+        median(reading.samples[name]) for name in ("session.run", "matmul 2048x2048 float32")
+    )
+    text = (
+        f"{table.markdown()}\n\n{training['parameters'] / 1e6:.2f} million parameters, "
+        f"{digits(reading.samples['model.onnx'][0])} MB as ONNX; {training['minutes']:.0f} minutes "
+        f"of training on {training['machine']['threads']} cores, {training['steps']} steps. The "
+        f"mean alpha of empty scenes is {training['held_out']['all']['empty']:.4f}. `session.run` "
+        f"takes {digits(run / product)} of a 2048 x 2048 float32 product on {reading.where}."
+    )
+    if "lemur MAE" in reading.samples:
+        mae, sad = (reading.samples[f"lemur {name}"][0] for name in ("MAE", "SAD"))
+        text += f" PyMatting's lemur: MAE {mae:.4f}, SAD {digits(sad)} thousand."
+    return f"{text} Record: {link(reading)}."
+
+
+def _cell(value: float | None, objects: bool) -> str:
+    """Three digits; a dash where there is nothing to overlap, or no measure."""
+    return f"{value:.3f}" if objects and value is not None else "-"
