@@ -10,13 +10,17 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
 
+import birefnet_runtime
+from birefnet_export import contract
+from birefnet_export.export import ExportOptions, export
 from birefnet_export.nano import lean, record, sources, weights
 from birefnet_export.nano.__main__ import kinds, verdict
-from birefnet_export.nano.batches import batch, layer, nearest, tinted
+from birefnet_export.nano.batches import batch, layer, nearest, tensors, tinted
 from birefnet_export.nano.config import METADATA, NANO, SIZE
 from birefnet_export.nano.evaluate import by_kind, measure, rim, score
 from birefnet_export.nano.foreground import painted
@@ -423,3 +427,32 @@ def test_the_committed_weights_cut_out_made_up_objects(tmp_path: Path) -> None:
     result = score(weights.load(), held)
     assert result.iou > 0.85
     assert result.mae < 0.08
+
+
+EMBEDDED = Path(birefnet_runtime.__file__).parent / "models" / "nano"
+
+
+def test_the_embedded_model_is_the_export_of_the_committed_weights() -> None:
+    found = contract.read(EMBEDDED)
+    assert found.checkpoint["sha256"] == contract.sha256(weights.FILE)
+    assert (found.height, found.width) == (SIZE, SIZE)
+    model = contract.verify(found, EMBEDDED)
+    # What a newcomer's clone and a wheel carry.
+    assert model.stat().st_size <= 8_000_000
+
+
+@pytest.mark.slow
+def test_the_weights_export_at_1024_as_well(tmp_path: Path) -> None:
+    unseen = sources.synthetic(seed=99)
+    held = pool(tmp_path, "held", Recipe(777_000, 2, 1024), lambda: unseen, workers=1)
+    options = ExportOptions(size=(1024, 1024), targets=("onnxruntime",))
+    made = export(str(weights.FILE), tmp_path / "large", options)
+    assert (made.height, made.width) == (1024, 1024)
+    assert made.parity["onnxruntime"]["passed"] is True
+    file = str(tmp_path / "large" / "model.onnx")
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    images, alpha = tensors(np.array(held[:1]))
+    (found,) = session.run(None, {"image": images.numpy()})
+    assert found.shape == tuple(alpha.shape)
+    # Far from the size that it was trained for it still tells an object from what is behind it.
+    assert np.corrcoef(found.ravel(), alpha.numpy().ravel())[0, 1] > 0.5
