@@ -339,9 +339,9 @@ def test_the_record_is_of_the_committed_weights() -> None:
     held = json.loads(weights.FILE.with_name("nano.json").read_text())["held_out"]
     assert held["all"]["scenes"] == HELD.count == 200
     assert {*kinds(HELD), *LATER.kinds, "all"} == held.keys()
-    assert held["all"]["boundary"] > 0.5
-    assert held["all"]["iou"] > 0.8
-    assert held["all"]["mae"] < 0.1
+    assert held["all"]["boundary"] > 0.6
+    assert held["all"]["iou"] > 0.84
+    assert held["all"]["mae"] < 0.085
     assert held["all"]["empty"] < 0.02
     assert verdict(held) == "as recorded in nano.json"
     other = {"all": held["all"] | {"iou": 0.5}}
@@ -438,7 +438,7 @@ def test_the_embedded_model_is_the_export_of_the_committed_weights() -> None:
     assert (found.height, found.width) == (SIZE, SIZE)
     model = contract.verify(found, EMBEDDED)
     # What a newcomer's clone and a wheel carry.
-    assert model.stat().st_size <= 8_000_000
+    assert model.stat().st_size <= 8 << 20
 
 
 @pytest.mark.slow

@@ -294,8 +294,10 @@ def distances(name: str, size: int, count: int, folder: Path) -> dict[str, Dista
 def test_fp16_is_as_near_as_pytorchs_own(name: str, size: int, count: int, tmp_path: Path) -> None:
     found = distances(name, size, count, tmp_path)
     half, typed = found["half"], found["typed"]
-    # The design's factor; both figures are sums of chance over `count` pictures.
-    assert typed.mean <= 1.25 * half.mean
+    # What an export is held to: the design's factor, and 0.02/255, which is what ONNX Runtime's
+    # float32 may be off, where half precision costs less. Both are sums of chance over `count`
+    # pictures.
+    assert typed.mean <= gate(half).mean
     if "naive" in found:
         # What the islands are for.
         assert found["naive"].mean > 1.2 * typed.mean

@@ -29,7 +29,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m birefnet_export.nano", description=__doc__)
     parser.add_argument("out", type=Path, help="folder for nano.safetensors, nano.json, checkpoint")
     parser.add_argument("--evaluate", action="store_true", help="score the committed weights only")
-    parser.add_argument("--minutes", type=float, default=95.0, help="training time (default 95)")
+    parser.add_argument("--minutes", type=float, default=103.0, help="training time (default 103)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--scenes", type=int, default=7000, help="scenes to train on (default 7000)"

@@ -31,10 +31,11 @@ TRAIN_KINDS = (
     "", "table", "", "wall", "hair", "", "mast", "", "table", "", "glass", "wall",
 )  # fmt: skip
 STAGES = (
-    Stage(0.15, 96, 24, rigid=True),
-    Stage(0.46, 128, 24, rigid=True),
-    Stage(0.77, 192, 12),
-    Stage(0.89, SIZE, 6),
+    Stage(0.14, 96, 24, rigid=True),
+    Stage(0.42, 128, 24, rigid=True),
+    Stage(0.71, 192, 12),
+    Stage(0.86, 256, 10),
+    Stage(0.93, SIZE, 6),
     Stage(1.00, SIZE, 6, settled=True),
 )
 # Trained weights go on without the small sizes and with their offsets, at a quarter of the rate.
