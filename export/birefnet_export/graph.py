@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from .errors import ExportError
@@ -13,6 +14,8 @@ from .errors import ExportError
 LEFTOVERS = ("Identity", "Cast", "Shape", "ConstantOfShape", "Constant", "If", "Loop")
 # A protobuf message ends at 2 GiB; from 1.5 GB on the weights go into a file of their own.
 EXTERNAL_BYTES = 1_500_000_000
+# From here on a constant is searched for repeated rows.
+REPEATED_BYTES = 1 << 16
 LOGITS, ALPHA = "logits", "alpha"
 
 
@@ -31,9 +34,31 @@ def clean(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         node.doc_string = ""
     del graph.value_info[:]
     _share_equal_constants(graph)
+    _pick_repeated_rows(graph)
     _narrow_indices(graph)
     _check(model)
     return model
+
+
+def _pick_repeated_rows(graph: onnx.GraphProto) -> None:
+    """Store large constants that repeat few rows as these rows and a Gather.
+
+    The exporter computes small Gathers of constants, such as the masks of shifted windows; ONNX
+    Runtime does it again when it loads the model, and the file stays a fraction as large.
+    """
+    for tensor in list(graph.initializer):
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.ndim < 3 or values.nbytes < REPEATED_BYTES:
+            continue
+        rows, order = np.unique(values, axis=0, return_inverse=True)
+        if 4 * len(rows) > len(values):
+            continue
+        parts = {"rows": rows, "order": order.reshape(-1)}
+        names = [f"{tensor.name}.{part}" for part in parts]
+        node = onnx.helper.make_node("Gather", names, [tensor.name], f"{tensor.name}/Gather")
+        graph.initializer.remove(tensor)
+        graph.initializer.extend(map(onnx.numpy_helper.from_array, parts.values(), names))
+        graph.node.insert(0, node)
 
 
 def _narrow_indices(graph: onnx.GraphProto) -> None:

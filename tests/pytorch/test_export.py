@@ -328,3 +328,23 @@ def test_help_needs_no_torch() -> None:
     code = "import sys, birefnet_export.__main__ as m; m.parser(); print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+def test_repeated_rows_are_picked_again(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.random((3, 1, 60, 60), np.float32)
+    table, image = rows[rng.integers(3, size=12)], rng.random((12, 1, 60, 60), np.float32)
+    shape = list(table.shape)
+    value = onnx.helper.make_tensor_value_info
+    kinds = [value(name, onnx.TensorProto.FLOAT, shape) for name in ("image", "logits")]
+    node = onnx.helper.make_node("Add", ["image", "table"], ["logits"])
+    made = onnx.helper.make_graph(
+        [node], "g", kinds[:1], kinds[1:], [onnx.numpy_helper.from_array(table, "table")]
+    )
+    opsets = [onnx.helper.make_opsetid("", 22)]
+    model = graph.clean(onnx.helper.make_model(made, ir_version=10, opset_imports=opsets), "g")
+    graph.save(model, tmp_path / "m.onnx")
+    # Three rows of twelve, their order and the two nodes.
+    assert (tmp_path / "m.onnx").stat().st_size < 0.3 * table.nbytes
+    (found,) = session(tmp_path / "m.onnx").run(None, {"image": image})
+    assert np.array_equal(found, image + table)

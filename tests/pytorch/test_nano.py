@@ -438,7 +438,7 @@ def test_the_embedded_model_is_the_export_of_the_committed_weights() -> None:
     assert (found.height, found.width) == (SIZE, SIZE)
     model = contract.verify(found, EMBEDDED)
     # What a newcomer's clone and a wheel carry.
-    assert model.stat().st_size <= 8 << 20
+    assert model.stat().st_size <= 8_000_000
 
 
 @pytest.mark.slow
