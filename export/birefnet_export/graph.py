@@ -50,10 +50,13 @@ def _pick_repeated_rows(graph: onnx.GraphProto) -> None:
         values = onnx.numpy_helper.to_array(tensor)
         if values.ndim < 3 or values.nbytes < REPEATED_BYTES:
             continue
-        rows, order = np.unique(values, axis=0, return_inverse=True)
-        if 4 * len(rows) > len(values):
+        # By bytes: np.unique makes a field of every column, thousands here.
+        found: dict[bytes, int] = {}
+        order = [found.setdefault(row.tobytes(), len(found)) for row in values]
+        if 4 * len(found) > len(values):
             continue
-        parts = {"rows": rows, "order": order.reshape(-1)}
+        firsts = [order.index(number) for number in range(len(found))]
+        parts = {"rows": values[firsts], "order": np.array(order)}
         names = [f"{tensor.name}.{part}" for part in parts]
         node = onnx.helper.make_node("Gather", names, [tensor.name], f"{tensor.name}/Gather")
         graph.initializer.remove(tensor)
