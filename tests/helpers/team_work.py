@@ -14,15 +14,7 @@ from birefnet_export.nano.train import Plan, Stage, Trainer
 from birefnet_export.network import BiRefNet
 
 TINY = NetworkConfig(
-    embed=8,
-    depths=(1, 1, 1, 1),
-    heads=(1, 1, 2, 2),
-    window=4,
-    mlp_ratio=1,
-    width=8,
-    aspp=8,
-    kernels=(1, 3),
-    ipt=4,
+    8, (1, 1, 1, 1), (1, 1, 2, 2), 4, mlp_ratio=1, width=8, aspp=8, kernels=(1, 3), ipt=4
 )
 
 

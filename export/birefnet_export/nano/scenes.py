@@ -63,7 +63,7 @@ def ground(rng: Rng, sources: Sources, size: int, kind: str) -> Picture:
 def stacked(seed: int, sources: Sources, size: int, kind: str = "") -> Bytes:
     """The layers of scene ``seed`` as bytes [S,S,8]: object RGB, alpha, background RGB, nothing.
 
-    With the eighth byte each layer of a pixel is one 32-bit word, which copies ten times faster.
+    With the eighth byte each layer of a pixel is one 32-bit word, and is copied as one.
     """
     front, behind = layers(np.random.default_rng(seed), sources, size, kind)
     unused = np.zeros_like(behind[..., 0])

@@ -1,7 +1,8 @@
 """Processes that train one network together, each on its share of every batch.
 
-Small maps leave a second thread of one process half idle: measured on two cores, 16 pictures of
-128x128 each, two processes of one thread take 51 pictures a second, one process of two threads 34.
+Small maps leave a second thread of one process half idle: measured on two cores with batches
+of 12 pictures of 128x128 and depths 1, 1, 3, 1, forward and backward: two processes of one thread
+take 51 pictures a second, one process of two threads 34.
 """
 
 from __future__ import annotations

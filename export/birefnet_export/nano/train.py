@@ -22,7 +22,7 @@ from .muon import Muon
 from .raster import Bytes
 from .team import Team
 
-DECAY = 0.995  # over about 200 steps: a fifth of the last stage
+DECAY = 0.995  # over about 200 steps
 SAVE_EVERY = 60.0  # seconds of training between checkpoints
 TEST_EVERY = 600.0  # seconds of training between evaluations
 CLIP = 1.0  # largest norm of a step's gradient
