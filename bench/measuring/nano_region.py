@@ -23,8 +23,9 @@ def nano(readings: Readings) -> str:
     training = reading.data["findings"]["training"]
     table = tables.Table("", ("held-out scenes", "number", *COLUMNS))
     for kind, score in training["held_out"].items():
-        cells = [_cell(score[key], bool(score["objects"])) for key in COLUMNS.values()]
-        cells[2] = f"{score['mae']:.3f}"
+        # Without an object there is nothing to overlap; the error is of all scenes.
+        known = COLUMNS.values() if score["objects"] else ("mae",)
+        cells = [_cell(score[key] if key in known else None) for key in COLUMNS.values()]
         table.rows.append([kind, str(score["scenes"]), *cells])
     run, product = (
         median(reading.samples[name]) for name in ("session.run", "matmul 2048x2048 float32")
@@ -42,6 +43,6 @@ def nano(readings: Readings) -> str:
     return f"{text} Record: {link(reading)}."
 
 
-def _cell(value: float | None, objects: bool) -> str:
-    """Three digits; a dash where there is nothing to overlap, or no measure."""
-    return f"{value:.3f}" if objects and value is not None else "-"
+def _cell(value: float | None) -> str:
+    """Three digits, or a dash."""
+    return "-" if value is None else f"{value:.3f}"

@@ -15,7 +15,6 @@ import pytest
 import torch
 from PIL import Image
 
-import birefnet_runtime
 from birefnet_export import contract
 from birefnet_export.export import ExportOptions, export
 from birefnet_export.nano import lean, record, sources, weights
@@ -26,14 +25,15 @@ from birefnet_export.nano.evaluate import by_kind, measure, rim, score
 from birefnet_export.nano.foreground import painted
 from birefnet_export.nano.muon import orthogonal, shares
 from birefnet_export.nano.placed import PLACED
-from birefnet_export.nano.pool import Recipe, pool
+from birefnet_export.nano.pool import Recipe, pool, reduced
 from birefnet_export.nano.raster import Bytes
 from birefnet_export.nano.run import FURTHER, HELD, KEPT, LATER, RATE, STAGES, begin, ending
 from birefnet_export.nano.scenes import KINDS, Scene, ground, scene, stacked
 from birefnet_export.nano.team import Team, together
 from birefnet_export.nano.train import Plan, Progress, Stage, Trainer
 from birefnet_export.network import BiRefNet
-from helpers.team_work import TINY, exchange, moved, training
+from birefnet_runtime.model import locate
+from helpers.team_work import TINY, exchange, moved, quit_early, training
 from parity_report.figures import boundary
 
 PLAN = Plan(seconds=1000, stages=(Stage(0.003, 64, 2, rigid=True), Stage(1.0, 96, 2)))
@@ -263,6 +263,27 @@ def test_a_team_trains_one_network(scenes: Bytes, tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoint1.pt").exists()
 
 
+def test_a_member_that_is_gone_ends_the_work(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError):
+        together(2, quit_early, tmp_path)
+
+
+def test_a_member_takes_two_pictures_or_more() -> None:
+    assert [Team(0, size).share(12) for size in (1, 2, 3, 16)] == [12, 6, 4, 2]
+
+
+def test_small_layers_follow_the_recipe_of_the_large(
+    made_up: sources.Sources, tmp_path: Path
+) -> None:
+    for kind in ("", "mast"):
+        recipe = Recipe(7, 2, 96, layers=True, kinds=(kind,))
+        large = pool(tmp_path, "large", recipe, lambda: made_up, workers=1)
+        small = reduced(tmp_path, "small", recipe, large, 48)
+        # A mean over four pixels is rounded once.
+        exact = large.reshape(2, 48, 2, 48, 2, 8).mean(axis=(2, 4))
+        assert np.abs(small - exact).max() <= 0.5
+
+
 def test_shares_of_a_team_cost_about_the_same() -> None:
     costs = [50, 1, 30, 20, 1, 1]
     parts = shares(costs, 2)
@@ -429,14 +450,12 @@ def test_the_committed_weights_cut_out_made_up_objects(tmp_path: Path) -> None:
     assert result.mae < 0.08
 
 
-EMBEDDED = Path(birefnet_runtime.__file__).parent / "models" / "nano"
-
-
 def test_the_embedded_model_is_the_export_of_the_committed_weights() -> None:
-    found = contract.read(EMBEDDED)
+    folder = locate("nano").path.parent
+    found = contract.read(folder)
     assert found.checkpoint["sha256"] == contract.sha256(weights.FILE)
     assert (found.height, found.width) == (SIZE, SIZE)
-    model = contract.verify(found, EMBEDDED)
+    model = contract.verify(found, folder)
     # What a newcomer's clone and a wheel carry.
     assert model.stat().st_size <= 8_000_000
 

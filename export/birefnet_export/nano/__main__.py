@@ -19,9 +19,8 @@ from . import record, sources, weights
 from .evaluate import by_kind, rounded
 from .pool import Recipe, pool
 from .raster import Bytes
-from .run import HELD, LATER, begin, ending, pools, trained
+from .run import HELD, LATER, ending, pools, trained
 from .team import together
-from .train import Progress
 
 
 def parse() -> argparse.Namespace:
@@ -97,15 +96,13 @@ def verdict(result: dict[str, dict[str, float | None]]) -> str:
 def train(args: argparse.Namespace, held: Sequence[Bytes]) -> None:
     """Pools, training, weights, score, record and curve into ``args.out``."""
     pools(args)
-    together(args.threads, trained, args)
-    checkpoint = torch.load(args.out / "checkpoint.pt", weights_only=True)
-    progress, (network, plan) = Progress(**checkpoint["progress"]), begin(args)
-    file = args.out / "nano.safetensors"
-    weights.save(ending(args.start, checkpoint["average"]), file)
+    trainer = together(args.threads, trained, args)
+    progress, file = trainer.progress, args.out / "nano.safetensors"
+    weights.save(ending(args.start, trainer.average.state), file)
     result = evaluate(file, held, args.out / "evaluation.json")
-    parameters = sum(p.numel() for p in network.parameters())
+    parameters = sum(p.numel() for p in trainer.network.parameters())
     record.write(
-        args.out / "nano.json", plan, progress, result, args.scenes, parameters, args.start
+        args.out / "nano.json", trainer.plan, progress, result, args.scenes, parameters, args.start
     )
     record.draw(args.out / "curve.png", progress)
 

@@ -78,9 +78,7 @@ def tinted(rng: Rng, picture: Bytes) -> Bytes:
     powers = np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.15, 3))
     gains = np.exp(rng.normal(0, 0.15, 3))
     table = np.concatenate([levels**powers * gains, levels], axis=1)
-    return np.asarray(
-        cv2.LUT(picture, to_bytes(as_float(table))[None].reshape(1, 256, 4)), np.uint8
-    )
+    return np.asarray(cv2.LUT(picture, to_bytes(as_float(table))[None]), np.uint8)
 
 
 def tensors(samples: Bytes) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,9 @@ import json
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -57,43 +58,52 @@ def pool(
 
     ``load`` is called only when scenes must be made: none there, another recipe, or half made.
     """
+    return once(folder, name, recipe, lambda file: fill(file, recipe, load(), workers))
+
+
+def reduced(folder: Path, name: str, recipe: Recipe, large: Bytes, size: int) -> Bytes:
+    """The layers ``large`` of ``recipe`` at ``size``, mapped or made as those of ``pool`` are.
+
+    A batch of small pictures from small layers reads a fraction of the memory.
+    """
+    small = replace(recipe, size=size)
+    return once(folder, name, small, lambda file: shrink(file, small, large))
+
+
+def once(folder: Path, name: str, recipe: Recipe, make: Callable[[Path], None]) -> Bytes:
+    """``folder``/``name``.npy, mapped read-only; ``make`` writes it unless it is of ``recipe``."""
     file, mark = folder / f"{name}.npy", folder / f"{name}.json"
     wanted = json.loads(json.dumps(asdict(recipe)))
     if not (mark.exists() and json.loads(mark.read_text()) == wanted):
         mark.unlink(missing_ok=True)
-        fill(file, recipe, load(), workers)
+        make(file)
         mark.write_text(json.dumps(wanted))
     mapped: Bytes = np.load(file, mmap_mode="r")
     return mapped
 
 
-def reduced(folder: Path, name: str, large: Bytes, size: int) -> Bytes:
-    """The layers ``large`` [N,S,S,8] at ``size``, mapped from ``folder``/``name``.npy, or made.
+def shrink(file: Path, recipe: Recipe, large: Bytes) -> None:
+    """Writes ``large``, averaged down to what ``recipe`` asks for, to ``file``."""
+    size, target = (recipe.size, recipe.size), blank(file, recipe)
+    for index, picture in enumerate(large):
+        # OpenCV resizes four channels at a time.
+        halves = np.split(picture, 2, axis=2)
+        target[index] = np.dstack(
+            [cv2.resize(h, size, interpolation=cv2.INTER_AREA) for h in halves]
+        )
+    target.flush()
 
-    A batch of small pictures from small layers reads a fraction of the memory.
-    """
-    file = folder / f"{name}.npy"
-    shape = (len(large), size, size, large.shape[3])
-    if not (file.exists() and file.stat().st_size > np.prod(shape)):
-        part = file.with_suffix(".part.npy")
-        target = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-        for index, picture in enumerate(large):
-            halves = np.split(picture, 2, axis=2)
-            small = [
-                cv2.resize(half, (size, size), interpolation=cv2.INTER_AREA) for half in halves
-            ]
-            target[index] = np.dstack(small)
-        target.flush()
-        part.replace(file)
-    mapped: Bytes = np.load(file, mmap_mode="r")
-    return mapped
+
+def blank(file: Path, recipe: Recipe) -> np.memmap[Any, np.dtype[np.uint8]]:
+    """A new ``file`` that is as large as ``recipe`` says, mapped for writing."""
+    shape = (recipe.count, recipe.size, recipe.size, recipe.channels)
+    return np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
 
 
 def fill(file: Path, recipe: Recipe, sources: Sources, workers: int) -> None:
     """Writes the scenes of ``recipe`` to ``file`` ; ``workers`` 1 means this process."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    shape = (recipe.count, recipe.size, recipe.size, recipe.channels)
-    np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape).flush()
+    blank(file, recipe).flush()
     starts = range(0, recipe.count, CHUNK)
     job = (file, recipe, sources)
     if workers == 1:

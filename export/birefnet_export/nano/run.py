@@ -49,8 +49,11 @@ SMALL = 160  # pixels of the layers for stages of less
 LARGE = 5  # one scene at full size for so many at 256 pixels: the last stage sees few
 
 
-def trained(team: Team, args: argparse.Namespace) -> None:
-    """One member's part of the training; the leader leaves ``args.out``/checkpoint.pt."""
+def trained(team: Team, args: argparse.Namespace) -> Trainer:
+    """One member's part of the training; the leader leaves ``args.out``/checkpoint.pt.
+
+    The pools must be there: see ``pools``.
+    """
     torch.manual_seed(args.seed)
     network, plan = begin(args)
     tested = pool(args.cache, "held", HELD, partial(sources.debian, True))[:TESTED]
@@ -59,6 +62,7 @@ def trained(team: Team, args: argparse.Namespace) -> None:
     if trainer.resume(checkpoint) and team.rank == 0:
         print(f"goes on from {checkpoint}, step {trainer.progress.step}")
     trainer.run(checkpoint)
+    return trainer
 
 
 def begin(args: argparse.Namespace) -> tuple[BiRefNet, Plan]:
@@ -89,5 +93,5 @@ def pools(args: argparse.Namespace) -> list[Bytes]:
         f"train{SIZE}": Recipe(start + 50_000, few, SIZE, True, TRAIN_KINDS),
     }
     made = [pool(args.cache, name, r, load, args.threads) for name, r in recipes.items()]
-    small = reduced(args.cache, f"train{SMALL}-{args.seed}-{args.scenes}", made[0], SMALL)
+    small = reduced(args.cache, f"train{SMALL}", recipes["train256"], made[0], SMALL)
     return [small, *made]

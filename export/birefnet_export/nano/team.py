@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 class Team:
@@ -27,8 +30,15 @@ class Team:
     gets a RuntimeError.
     """
 
+    # Batch norm behind the pooled branch has one value a picture and cannot train on one alone.
+    SMALLEST = 2
+
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
+
+    def share(self, batch: int) -> int:
+        """Pictures of a ``batch`` that each member takes; a large team makes it larger."""
+        return max(self.SMALLEST, batch // self.size)
 
     def told(self, value: float) -> float:
         """The leader's ``value``, for everyone."""
@@ -56,15 +66,14 @@ class Team:
         self.add(tensors, 1 / self.size)
 
 
-def together(size: int, work: Callable[[Team, Any], None], job: Any) -> None:
+def together(size: int, work: Callable[[Team, Job], Result], job: Job) -> Result:
     """Runs ``work(team, job)`` in this process, the leader, and in ``size - 1`` others.
 
-    Every one of them computes in one thread, unless there is only one. The others end with the
-    leader, whatever ends it; ``work`` and ``job`` are pickled for them.
+    Returns what it returned to the leader. Every process computes in one thread, unless there is
+    only one. The others end with the leader; ``work`` and ``job`` are pickled for them.
     """
     if size == 1:
-        work(Team(), job)
-        return
+        return work(Team(), job)
     with TemporaryDirectory(prefix="birefnet-nano-") as folder:
         store, context = Path(folder) / "store", get_context("spawn")
         others = [
@@ -73,15 +82,18 @@ def together(size: int, work: Callable[[Team, Any], None], job: Any) -> None:
         ]
         for other in others:
             other.start()
-        member(store, 0, size, work, job)
+        result = member(store, 0, size, work, job)
         for other in others:
             other.join()
+    return result
 
 
-def member(store: Path, rank: int, size: int, work: Callable[[Team, Any], None], job: Any) -> None:
+def member(
+    store: Path, rank: int, size: int, work: Callable[[Team, Job], Result], job: Job
+) -> Result:
     """Joins the team that meets at the file ``store`` and does its part of ``work``."""
     with joined(store, rank, size), one_thread():
-        work(Team(rank, size), job)
+        return work(Team(rank, size), job)
 
 
 @contextmanager

@@ -141,8 +141,8 @@ class Trainer:
         stage = self.plan.stage(share)
         # The only random thing in a step besides its batch is dropout.
         torch.manual_seed(self.plan.seed * 1_000_003 + number)
-        seed, count = (self.plan.seed, number, self.team.rank), stage.batch // self.team.size
-        images, alpha = batch(self.pools, seed, count, stage.size)
+        seed = (self.plan.seed, number, self.team.rank)
+        images, alpha = batch(self.pools, seed, self.team.share(stage.batch), stage.size)
         self.prepare(stage)
         with lean.rearranged(self.network, stage.rigid):
             images = images.contiguous(memory_format=torch.channels_last)
