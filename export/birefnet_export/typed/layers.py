@@ -11,9 +11,11 @@ from birefnet_export.rewrites import Affine, Dense
 
 from .tape import Tape, Value
 
-# Attention logits of tokens that a window's seam keeps apart: Swin's own number, zero weight after
-# the softmax in either precision, and finite, which TensorRT's fused attention needs.
-APART = -100.0
+# Added to the attention logits of tokens that a window's seam keeps apart. Finite, which TensorRT's
+# fused attention needs, and half of what FP16 holds: with any logit of the other half the sum stays
+# finite, and the softmax gives it no weight. Swin's own -100 is too near: the logits of trained
+# weights can lie further apart, as nano's do.
+APART = -32752.0
 
 
 @dataclass(frozen=True)
