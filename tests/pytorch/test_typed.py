@@ -25,7 +25,9 @@ from birefnet_export.nano import weights
 from birefnet_export.network import BiRefNet
 from birefnet_export.parity import run_torch
 from birefnet_export.pictures import fixed_pictures, normalise
+from birefnet_export.swin import WindowAttention
 from birefnet_export.typed import dialect, emulate, windows
+from birefnet_export.typed.backbone import fusible
 from birefnet_export.typed.layers import Choices
 from birefnet_export.typed.network import typed_graph
 from birefnet_export.typed.proof import MEAN, P999, Distance, Gate, distance, gate
@@ -83,6 +85,21 @@ def test_in_float32_the_graph_is_the_network(
     assert np.abs(run(model, images.numpy()) - expected).max() < 5e-6
 
 
+def test_no_bias_reaches_across_a_seam() -> None:
+    net = weights.load()
+    for module in net.modules():
+        if isinstance(module, WindowAttention):
+            # The pixel below is worth more than the 100 that Swin's own mask takes off.
+            below = int(module.relative_position_index[0, module.window])
+            module.relative_position_bias_table.data[below] = 150.0
+    images = torch.randn(1, 3, 96, 160)
+    model = typed_graph(FixedBiRefNet(net, 96, 160), 1, "nano", "fp32", "logits")
+    with torch.inference_mode():
+        expected = net(images).numpy()
+    # The design's bound for logits of a graph; a mask of -100 is 0.4 away.
+    assert np.abs(run(model, images.numpy()) - expected).max() < 1e-3
+
+
 @pytest.mark.parametrize("order", ["new", "legacy"])
 def test_its_float32_twin_gives_the_official_logits(order: str) -> None:
     net = golden.network("swin_v1_t", order)
@@ -133,9 +150,10 @@ def test_every_sample_and_coordinate_is_float32() -> None:
     assert {values[name][0] for node in samples for name in node.input} == {FLOAT}
     products = [node for node in model.graph.node if node.op_type in ("MatMul", "Conv")]
     half = [node for node in products if values[node.output[0]][0] == HALF]
-    # Float32: pooled branches, two products each, and the three convolutions of the last logits.
+    # Float32: pooled branches, two products each, the three convolutions of the last logits, and
+    # the scores of heads of 8 channels: two blocks of the first two stages, in both passes.
     assert {node.name.split("/")[-2] for node in products if node not in half} == {"fp32"}
-    assert len(products) - len(half) == 5 * 2 + 3
+    assert len(products) - len(half) == 5 * 2 + 3 + 2 * 2 * 2
     norms = [node for node in model.graph.node if node.op_type == "LayerNormalization"]
     assert len(norms) == 2 * (1 + 2 * 8 + 4 + 3)
     assert {helper.get_node_attr_value(node, "stash_type") for node in norms} == {1}
@@ -180,6 +198,18 @@ def test_without_islands_it_leaves_the_dialect() -> None:
         FixedBiRefNet(golden.small(), 32, 32), 1, "small", choices=Choices(islands=False)
     )
     assert any("not FLOAT" in reason for reason in dialect.violations(model))
+
+
+def test_attention_that_tensorrt_fuses_stays_half() -> None:
+    assert [size for size in (8, 12, 16, 20, 24, 32, 64, 256, 264) if fusible(size)] == [
+        16, 24, 32, 64, 256,
+    ]  # fmt: skip
+    model = typed_graph(FixedBiRefNet(golden.small(), 64, 64), 1, "small")
+    values = graph.types_and_shapes(model)
+    softmax = {n.name: values[n.output[0]][0] for n in model.graph.node if n.op_type == "Softmax"}
+    for stage, kind in enumerate((FLOAT, FLOAT, HALF, HALF), 1):
+        found = [one for name, one in softmax.items() if f"/stage{stage}/" in name]
+        assert found == [kind] * 4
 
 
 def test_types_do_not_mix() -> None:
@@ -294,10 +324,8 @@ def distances(name: str, size: int, count: int, folder: Path) -> dict[str, Dista
 def test_fp16_is_as_near_as_pytorchs_own(name: str, size: int, count: int, tmp_path: Path) -> None:
     found = distances(name, size, count, tmp_path)
     half, typed = found["half"], found["typed"]
-    # What an export is held to: the design's factor, and 0.02/255, which is what ONNX Runtime's
-    # float32 may be off, where half precision costs less. Both are sums of chance over `count`
-    # pictures.
-    assert typed.mean <= gate(half).mean
+    # The design's factor; both figures are sums of chance over `count` pictures.
+    assert typed.mean <= 1.25 * half.mean
     if "naive" in found:
         # What the islands are for.
         assert found["naive"].mean > 1.2 * typed.mean

@@ -10,7 +10,7 @@ from birefnet_export.fixed import FixedBlock, FixedSwin, Grid
 from birefnet_export.rewrites import Dense
 
 from . import windows
-from .layers import Choices, conv, dense, gelu, norm, side_by_side
+from .layers import Choices, conv, dense, gelu, norm, side_by_side, to_body
 from .tape import Tape, Value
 
 
@@ -60,11 +60,24 @@ def _attend(tape: Tape, block: FixedBlock, x: Value, grid: Grid, choices: Choice
     batch, shifted = x.shape[0], block.shift > 0
     x = windows.cut(tape, x, grid, shifted)
     q, k, v = _heads(tape, block, x)
-    scores = tape.matmul(q, k)
-    scores = _biased(tape, block, scores, grid, batch, choices)
-    out = tape.matmul(tape.unary("Softmax", scores, axis=-1), v)
+    # A kernel that fuses all of it holds the scores itself; the others write them out, and FP16
+    # rounds scores beyond 64 to sixteenths, which trained weights have.
+    with tape.island(choices.islands and not fusible(q.shape[-1])):
+        scores = tape.matmul(tape.cast(q), tape.cast(k))
+        scores = _biased(tape, block, scores, grid, batch, choices)
+        weights = tape.unary("Softmax", scores, axis=-1)
+    out = tape.matmul(to_body(tape, weights), v)
     out = tape.reshape(tape.transpose(out, 0, 2, 1, 3), *x.shape)
     return windows.join(tape, dense(tape, block.proj, out), grid, shifted)
+
+
+def fusible(size: int) -> bool:
+    """Whether TensorRT has fused FP16 attention for heads of ``size`` channels.
+
+    16 to 256, multiples of 8: NVIDIA's documentation of TensorRT 10 and 11, "Transformers: fused
+    attention".
+    """
+    return 16 <= size <= 256 and size % 8 == 0
 
 
 def _heads(tape: Tape, block: FixedBlock, x: Value) -> tuple[Value, Value, Value]:
