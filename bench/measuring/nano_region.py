@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import median
-
 from measuring import tables
 from measuring.reading import Readings, link, only
 from measuring.stats import digits
@@ -27,15 +25,11 @@ def nano(readings: Readings) -> str:
         known = COLUMNS.values() if score["objects"] else ("mae",)
         cells = [_cell(score[key] if key in known else None) for key in COLUMNS.values()]
         table.rows.append([kind, str(score["scenes"]), *cells])
-    run, product = (
-        median(reading.samples[name]) for name in ("session.run", "matmul 2048x2048 float32")
-    )
     text = (
         f"{table.markdown()}\n\n{training['parameters'] / 1e6:.2f} million parameters, "
         f"{digits(reading.samples['model.onnx'][0])} MB as ONNX; {training['minutes']:.0f} minutes "
         f"of training on {training['machine']['threads']} cores, {training['steps']} steps. The "
-        f"mean alpha of empty scenes is {training['held_out']['all']['empty']:.4f}. `session.run` "
-        f"takes {digits(run / product)} of a 2048 x 2048 float32 product on {reading.where}."
+        f"mean alpha of empty scenes is {training['held_out']['all']['empty']:.4f}."
     )
     if "lemur MAE" in reading.samples:
         mae, sad = (reading.samples[f"lemur {name}"][0] for name in ("MAE", "SAD"))
