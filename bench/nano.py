@@ -48,10 +48,18 @@ def main() -> int:
 
 
 def training() -> dict[str, object]:
-    """Of the record beside the weights: time, steps, scenes, scores of held-out scenes by kind."""
+    """Of the record beside the weights: time, steps, scenes, scores of held-out scenes by kind.
+
+    Time and steps are of all runs, each of which began with the weights of the one before.
+    """
     found = json.loads(WEIGHTS.with_name("nano.json").read_text(encoding="utf-8"))
-    names = ("minutes", "steps", "training_scenes", "parameters", "machine", "held_out")
-    return {name: found[name] for name in names}
+    runs, run = [], found
+    while run:
+        runs.append(run)
+        run = run["before"]
+    sums = {name: sum(run[name] for run in runs) for name in ("minutes", "steps")}
+    names = ("training_scenes", "parameters", "machine", "held_out")
+    return {"runs": len(runs)} | sums | {name: found[name] for name in names}
 
 
 def lemur(record: Record, folder: Path) -> None:

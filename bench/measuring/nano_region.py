@@ -28,7 +28,8 @@ def nano(readings: Readings) -> str:
     text = (
         f"{table.markdown()}\n\n{training['parameters'] / 1e6:.2f} million parameters, "
         f"{digits(reading.samples['model.onnx'][0])} MB as ONNX; {training['minutes']:.0f} minutes "
-        f"of training on {training['machine']['threads']} cores, {training['steps']} steps. The "
+        f"of training on {training['machine']['threads']} cores in {training['runs']} runs, "
+        f"{training['steps']} steps. The "
         f"mean alpha of empty scenes is {training['held_out']['all']['empty']:.4f}."
     )
     if "lemur MAE" in reading.samples:

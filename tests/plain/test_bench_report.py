@@ -137,7 +137,7 @@ def test_nano_has_a_row_a_kind(tmp_path: Path) -> None:
     for name, value in {"model.onnx": 7.8, "lemur MAE": 0.0123, "lemur SAD": 3.2}.items():
         record.add(name, "s", "lower", [value])
     record.findings["training"] = {
-        "minutes": 95.2, "steps": 4000, "parameters": 1_810_000,
+        "runs": 2, "minutes": 95.2, "steps": 4000, "parameters": 1_810_000,
         "machine": {"threads": 2}, "held_out": found,
     }  # fmt: skip
     text = regions.MAKERS["nano"]([Reading.of(record.write(tmp_path))])
@@ -145,7 +145,7 @@ def test_nano_has_a_row_a_kind(tmp_path: Path) -> None:
     assert "| empty | 3 | - | - | 0.040 | - | - |" in text
     for words in (
         "1.81 million",
-        "95 minutes",
+        "95 minutes of training on 2 cores in 2 runs",
         "7.80 MB",
         "MAE 0.0123",
         "empty scenes is 0.01",

@@ -294,28 +294,36 @@ def test_half_arithmetic_in_place() -> None:
     assert torch.equal(wide, torch.full((2, 2), 1.0999755859375).half().float())
 
 
-def distances(name: str, size: int, count: int, folder: Path) -> dict[str, Distance]:
+def distances(name: str, size: int, count: int, folder: Path) -> dict[str, list[Distance]]:
     """PyTorch's half run, the typed graph and, at small sizes, the graph without islands; all
-    against float32.
+    against float32, picture by picture.
     """
     net, images = network(name), pictures(count, size)
     expected = run_torch(net, images, 1)
     fixed = FixedBiRefNet(net, size, size)
-    found = {"half": distance(expected, run_half(net, images, 1))}
+    found = {"half": run_half(net, images, 1)}
     variants = {"typed": Choices(), "naive": Choices(islands=False)}
     if size >= 1024:
         del variants["naive"]
     for label, choices in variants.items():
         model = typed_graph(fixed, 1, name, "fp16", "logits", choices)
-        logits = emulated(model, images, folder)
-        found[label] = distance(expected, logits)
-    return found
+        found[label] = emulated(model, images, folder)
+    return {
+        label: [distance(expected[[i]], logits[[i]]) for i in range(count)]
+        for label, logits in found.items()
+    }
+
+
+def ratio(ours: list[Distance], theirs: list[Distance]) -> float:
+    """How many times farther ``ours`` are on a typical picture: the geometric mean."""
+    means = np.array([[d.mean for d in ours], [d.mean for d in theirs]])
+    return float(np.exp(np.log(means[0] / means[1]).mean()))
 
 
 @pytest.mark.parametrize(
     ("name", "size", "count"),
     [
-        ("nano", 384, 8),
+        ("nano", 384, 24),
         ("swin_v1_t", 256, 6),
         pytest.param("swin_v1_l", 256, 4, marks=pytest.mark.slow),
         pytest.param("swin_v1_t", 1024, 2, marks=pytest.mark.slow),
@@ -324,15 +332,17 @@ def distances(name: str, size: int, count: int, folder: Path) -> dict[str, Dista
 def test_fp16_is_as_near_as_pytorchs_own(name: str, size: int, count: int, tmp_path: Path) -> None:
     found = distances(name, size, count, tmp_path)
     half, typed = found["half"], found["typed"]
-    # The design's factor; both figures are sums of chance over `count` pictures.
-    assert typed.mean <= 1.25 * half.mean
+    # The design's factor. On trained weights the error of one picture is a matter of luck: nano's
+    # ratios are 0.7 to 3.0 (standard deviation of their logarithm 0.36), so that eight pictures
+    # give anything from 0.75 to 1.31 and a few decide a ratio of means.
+    assert ratio(typed, half) <= 1.25
     if "naive" in found:
         # What the islands are for.
-        assert found["naive"].mean > 1.2 * typed.mean
+        assert ratio(found["naive"], typed) > 1.2
     if name == "nano":
         # Trained weights: 99.9 % of the pixels within two levels, a quarter of one on average.
-        assert typed.p999 <= P999
-        assert typed.mean <= MEAN
+        assert max(d.p999 for d in typed) <= P999
+        assert max(d.mean for d in typed) <= MEAN
 
 
 # Gates and figures

@@ -1,1 +1,1 @@
-"""nano: a small BiRefNet, trained for 72 minutes on one core on scenes with exact alpha."""
+"""nano: a small BiRefNet, trained on scenes with exact alpha; its runs are in nano.json."""

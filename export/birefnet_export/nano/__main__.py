@@ -98,7 +98,7 @@ def train(args: argparse.Namespace, held: Sequence[Bytes]) -> None:
     pools(args)
     trainer = together(args.threads, trained, args)
     progress, file = trainer.progress, args.out / "nano.safetensors"
-    weights.save(ending(args.start, trainer.average.state), file)
+    weights.save(ending(args.start, trainer), file)
     result = evaluate(file, held, args.out / "evaluation.json")
     parameters = sum(p.numel() for p in trainer.network.parameters())
     record.write(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -15,10 +14,16 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw
 
+from birefnet_export.contract import sha256
+
+from .run import KEPT
 from .sources import PACKAGES
 from .train import Plan, Progress
 
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pillow", "safetensors")
+# What a record repeats of the run before: its own "before" last, down to the random weights.
+FORMER = ("plan", "minutes", "steps", "training_scenes", "before")
+KEPT_OF = ("before", "middle", "end")
 INK = {"loss": (0, 0, 0), "IoU": (0, 90, 200), "MAE": (200, 60, 0)}
 
 
@@ -48,6 +53,7 @@ def write(
             "training_scenes": scenes,
             "parameters": parameters,
             "before": None if start is None else before(start),
+            "kept": None if start is None else dict(zip(KEPT_OF, KEPT, strict=True)),
             "machine": {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "cpu": cpu()},
             "python": platform.python_version(),
             "libraries": {name: version(name) for name in LIBRARIES if present(name)},
@@ -62,17 +68,13 @@ def write(
 
 
 def before(start: Path) -> dict[str, Any]:
-    """SHA-256 of the weights ``start``; minutes and steps of all runs up to them.
+    """SHA-256 of the weights ``start``, and of the run that made them what ``FORMER`` names.
 
-    These come from the record beside the weights and are absent without one.
+    This comes from the record beside the weights and is absent without one.
     """
-    found: dict[str, Any] = {"sha256": hashlib.sha256(start.read_bytes()).hexdigest()}
     file = start.with_suffix(".json")
-    if file.exists():
-        former = json.loads(file.read_text())
-        for key in ("minutes", "steps"):
-            found[key] = former[key] + (former.get("before") or {}).get(key, 0)
-    return found
+    former = json.loads(file.read_text()) if file.exists() else {}
+    return {"sha256": sha256(start)} | {name: former[name] for name in FORMER if name in former}
 
 
 def present(name: str) -> bool:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from birefnet_export.errors import CheckpointError
 from birefnet_export.network import BiRefNet
 
 from . import lean, losses
@@ -25,6 +26,7 @@ from .team import Team
 DECAY = 0.995  # over about 200 steps
 SAVE_EVERY = 60.0  # seconds of training between checkpoints
 TEST_EVERY = 600.0  # seconds of training between evaluations
+MIDDLE = 0.55  # share of the time after which the average is set aside
 CLIP = 1.0  # largest norm of a step's gradient
 EDGES = ("patch_embed", "offset_conv", "modulator_conv")  # in the names of what AdamW trains
 
@@ -59,6 +61,7 @@ class Plan:
     floor: float = 0.01
     weight_decay: float = 0.02
     seed: int = 0
+    start: str = ""  # SHA-256 of the weights that the run begins with; empty for random ones
 
     def stage(self, share: float) -> Stage:
         """The stage at ``share`` (0..1) of the time."""
@@ -113,6 +116,7 @@ class Trainer:
         self.team = team or Team()
         self.optimizers = optimizers(network, plan, self.team)
         self.average = Average(network, DECAY)
+        self.middle: dict[str, Tensor] | None = None
         self.progress = Progress()
 
     def run(self, checkpoint: Path, steps: int | None = None) -> Progress:
@@ -170,6 +174,8 @@ class Trainer:
                 group["lr"] = self.plan.rate_at(share)
             optimizer.step()
         self.average.update(self.network)
+        if self.middle is None and share >= MIDDLE:
+            self.middle = {key: value.clone() for key, value in self.average.state.items()}
 
     def note(self, loss: float) -> None:
         """Smooths the loss over about 50 steps and prints a line about every 10 seconds."""
@@ -203,22 +209,33 @@ class Trainer:
                 "network": self.network.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "average": self.average.state,
+                "middle": self.middle,
                 "updates": self.average.count,
                 "progress": vars(self.progress),
+                "start": self.plan.start,
             },
             part,
         )
         part.replace(checkpoint)
 
     def resume(self, checkpoint: Path) -> bool:
-        """Takes up the run of ``checkpoint``; False where there is none."""
+        """Takes up the run of ``checkpoint``; False where there is none.
+
+        Raises CheckpointError where that run began with other weights than the plan's.
+        """
         if not checkpoint.exists():
             return False
         stored: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+        if stored["start"] != self.plan.start:
+            raise CheckpointError(
+                f"{checkpoint} is of a run that began with other weights: "
+                "train into another folder, or remove it"
+            )
         self.network.load_state_dict(stored["network"])
         for optimizer, state in zip(self.optimizers, stored["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         self.average.load(stored["average"], stored["updates"])
+        self.middle = stored["middle"]
         self.progress = Progress(**stored["progress"])
         return True
 

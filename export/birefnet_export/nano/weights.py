@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -56,16 +57,19 @@ def calm(state: dict[str, Tensor], conv: str, norm: str) -> None:
     state[f"{norm}.running_var"] = state[f"{norm}.running_var"] * scale**2
 
 
-def between(first: dict[str, Tensor], second: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Float tensors ``share`` of the way from ``first`` to ``second``, statistics as well.
+def mean(states: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
+    """The mean of the float tensors of ``states``, weighed by ``shares``, statistics as well.
 
-    Between trained weights and what they became on other data are some that keep what the first
-    could do and most of what the second learned (Wortsman et al. 2022, "Robust fine-tuning of
-    zero-shot models"). Other tensors are those of ``second``.
+    Weights along one run have a mean that is better than they are on what it was not trained on
+    (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). Other tensors are the last's.
     """
+    last = states[-1]
+    pairs = list(zip(states, shares, strict=True))
     return {
-        key: first[key].lerp(value, share) if value.is_floating_point() else value
-        for key, value in second.items()
+        key: sum((s[key] * share for s, share in pairs), torch.zeros_like(value))
+        if value.is_floating_point()
+        else value
+        for key, value in last.items()
     }
 
 
