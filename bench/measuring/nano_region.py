@@ -29,8 +29,8 @@ def nano(readings: Readings) -> str:
         f"{table.markdown()}\n\n{training['parameters'] / 1e6:.2f} million parameters, "
         f"{digits(reading.samples['model.onnx'][0])} MB as ONNX; {training['minutes']:.0f} minutes "
         f"of training on {training['machine']['threads']} cores in {training['runs']} runs, "
-        f"{training['steps']} steps. The "
-        f"mean alpha of empty scenes is {training['held_out']['all']['empty']:.4f}."
+        f"{training['steps']} steps. The mean alpha of empty scenes is "
+        f"{training['held_out']['all']['empty']:.4f}."
     )
     if "lemur MAE" in reading.samples:
         mae, sad = (reading.samples[f"lemur {name}"][0] for name in ("MAE", "SAD"))

@@ -294,35 +294,29 @@ def test_half_arithmetic_in_place() -> None:
     assert torch.equal(wide, torch.full((2, 2), 1.0999755859375).half().float())
 
 
-def distances(name: str, size: int, count: int, folder: Path) -> dict[str, list[Distance]]:
+def distances(name: str, size: int, count: int, folder: Path) -> dict[str, Distance]:
     """PyTorch's half run, the typed graph and, at small sizes, the graph without islands; all
-    against float32, picture by picture.
+    against float32.
     """
     net, images = network(name), pictures(count, size)
     expected = run_torch(net, images, 1)
     fixed = FixedBiRefNet(net, size, size)
-    found = {"half": run_half(net, images, 1)}
+    found = {"half": distance(expected, run_half(net, images, 1))}
     variants = {"typed": Choices(), "naive": Choices(islands=False)}
     if size >= 1024:
         del variants["naive"]
     for label, choices in variants.items():
         model = typed_graph(fixed, 1, name, "fp16", "logits", choices)
-        found[label] = emulated(model, images, folder)
-    return {
-        label: [distance(expected[[i]], logits[[i]]) for i in range(count)]
-        for label, logits in found.items()
-    }
-
-
-def ratio(ours: list[Distance], theirs: list[Distance]) -> float:
-    """How many times farther ``ours`` are on a typical picture: the geometric mean."""
-    means = np.array([[d.mean for d in ours], [d.mean for d in theirs]])
-    return float(np.exp(np.log(means[0] / means[1]).mean()))
+        logits = emulated(model, images, folder)
+        found[label] = distance(expected, logits)
+    return found
 
 
 @pytest.mark.parametrize(
     ("name", "size", "count"),
     [
+        # Half precision hardly moves trained weights, and each picture's error is a matter of luck:
+        # nano's ratios are 0.7 to 3.0, and the means of eight pictures 0.8 to 1.4.
         ("nano", 384, 24),
         ("swin_v1_t", 256, 6),
         pytest.param("swin_v1_l", 256, 4, marks=pytest.mark.slow),
@@ -332,17 +326,15 @@ def ratio(ours: list[Distance], theirs: list[Distance]) -> float:
 def test_fp16_is_as_near_as_pytorchs_own(name: str, size: int, count: int, tmp_path: Path) -> None:
     found = distances(name, size, count, tmp_path)
     half, typed = found["half"], found["typed"]
-    # The design's factor. On trained weights the error of one picture is a matter of luck: nano's
-    # ratios are 0.7 to 3.0 (standard deviation of their logarithm 0.36), so that eight pictures
-    # give anything from 0.75 to 1.31 and a few decide a ratio of means.
-    assert ratio(typed, half) <= 1.25
+    # The design's factor; both figures are sums of chance over `count` pictures.
+    assert typed.mean <= 1.25 * half.mean
     if "naive" in found:
         # What the islands are for.
-        assert ratio(found["naive"], typed) > 1.2
+        assert found["naive"].mean > 1.2 * typed.mean
     if name == "nano":
         # Trained weights: 99.9 % of the pixels within two levels, a quarter of one on average.
-        assert max(d.p999 for d in typed) <= P999
-        assert max(d.mean for d in typed) <= MEAN
+        assert typed.p999 <= P999
+        assert typed.mean <= MEAN
 
 
 # Gates and figures

@@ -70,7 +70,7 @@ def test_damaged_pictures_are_answered_and_nothing_stays(tiny: Path, tmp_path: P
         # All kinds of answers, or the changes would prove little.
         assert min(found[200], found[413] * 10, found[415]) > COUNT // 10, found
         assert live.resident < resident + GROWTH
-        # A decoder's own threads may be about to end, and the connection that asked for metrics.
+        # A decoder's own threads may be about to end, and a connection about to be closed.
         end = time.monotonic() + PATIENCE
         while live.threads > threads or live.files > files:
             now = (live.threads, live.files)

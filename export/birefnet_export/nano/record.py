@@ -23,7 +23,6 @@ from .train import Plan, Progress
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pillow", "safetensors")
 # What a record repeats of the run before: its own "before" last, down to the random weights.
 FORMER = ("plan", "minutes", "steps", "training_scenes", "before")
-KEPT_OF = ("before", "middle", "end")
 INK = {"loss": (0, 0, 0), "IoU": (0, 90, 200), "MAE": (200, 60, 0)}
 
 
@@ -53,7 +52,7 @@ def write(
             "training_scenes": scenes,
             "parameters": parameters,
             "before": None if start is None else before(start),
-            "kept": None if start is None else dict(zip(KEPT_OF, KEPT, strict=True)),
+            "kept": None if start is None else KEPT,
             "machine": {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "cpu": cpu()},
             "python": platform.python_version(),
             "libraries": {name: version(name) for name in LIBRARIES if present(name)},

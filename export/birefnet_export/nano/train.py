@@ -226,9 +226,9 @@ class Trainer:
         if not checkpoint.exists():
             return False
         stored: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-        if stored["start"] != self.plan.start:
+        if stored.get("start") != self.plan.start:
             raise CheckpointError(
-                f"{checkpoint} is of a run that began with other weights: "
+                f"{checkpoint} is of an older version or of a run that began with other weights: "
                 "train into another folder, or remove it"
             )
         self.network.load_state_dict(stored["network"])

@@ -60,8 +60,9 @@ def calm(state: dict[str, Tensor], conv: str, norm: str) -> None:
 def mean(states: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
     """The mean of the float tensors of ``states``, weighed by ``shares``, statistics as well.
 
-    Weights along one run have a mean that is better than they are on what it was not trained on
-    (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). Other tensors are the last's.
+    A mean of weights along one run keeps most of what the last ones learned and of what the first
+    could do on other pictures (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
+    Other tensors are the last's.
     """
     last = states[-1]
     pairs = list(zip(states, shares, strict=True))
