@@ -19,7 +19,7 @@ from . import record, sources, weights
 from .evaluate import by_kind, rounded
 from .pool import Recipe, pool
 from .raster import Bytes
-from .run import HELD, LATER, ending, pools, trained
+from .run import HELD, LATER, PHOTOGRAPHED, ending, pools, trained
 from .team import together
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
     args.out.mkdir(parents=True, exist_ok=True)
     load = cache(partial(sources.debian, True, args.threads))
-    recipes = {"held": HELD, "later": LATER}
+    recipes = {"held": HELD, "later": LATER, "photo": PHOTOGRAPHED}
     held = [pool(args.cache, name, r, load, args.threads) for name, r in recipes.items()]
     if args.evaluate:
         print(verdict(evaluate(weights.FILE, held, args.out / "evaluation.json")))
@@ -64,12 +64,13 @@ def main() -> None:
 def evaluate(file: Path, held: Sequence[Bytes], out: Path) -> dict[str, dict[str, float | None]]:
     """Scores the weights in ``file`` by kind of scene, prints a table and writes it to ``out``.
 
-    ``held`` are the scenes of ``HELD``, whose mean is "all", and of ``LATER``.
+    ``held`` are the scenes of ``HELD``, whose mean is "all", of ``LATER`` and of ``PHOTOGRAPHED``.
     """
     network = weights.load(file)
     found = by_kind(network, held[0], kinds(HELD))
-    later = by_kind(network, held[1], kinds(LATER))
-    found |= {kind: later[kind] for kind in LATER.kinds}
+    for recipe, scenes in zip((LATER, PHOTOGRAPHED), held[1:], strict=True):
+        more = by_kind(network, scenes, kinds(recipe))
+        found |= {kind: more[kind] for kind in recipe.kinds}
     result = {kind: rounded(score) for kind, score in found.items()}
     for kind, s in found.items():
         edges = f"IoU {s.iou:.3f}  boundary {s.boundary:.3f}" if s.objects else " " * 25

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from birefnet_export.contract import IMAGENET_MEAN, IMAGENET_STD
 
-from .raster import Bytes, Rng, as_float, to_bytes
-from .scenes import joined
+from .raster import Bytes, Plane, Rng, as_float, to_bytes
+from .scenes import composite, joined
 
 SMALLEST_CROP = 0.65  # of an object's frame, and of a background
 PLACE = 0.3  # share of objects on the background that was made with them
+HALVED = 0.15  # share of other backgrounds that are two, with an edge between them
+SOFT = 0.15  # share of layers, and of shots, out of focus
 
 
 def batch(
@@ -40,16 +42,44 @@ def varied(rng: Rng, pool: Bytes, size: int) -> Bytes:
     """One shot RGBA [S,S,4]: any object of the pool, cropped, on any background, cropped, turned.
 
     A pool of N scenes has N * N pairs; ``PLACE`` of the shots keep to a scene's own. Colours,
-    light, shadow and camera are drawn anew as well.
+    light, shadow, focus and camera are drawn anew as well.
     """
-    front, behind = rng.integers(len(pool), size=2)
+    front, behind, beside = rng.integers(len(pool), size=3)
+    objects = tinted(rng, cropped(rng, layer(pool, front, 0), size))
     if rng.random() < PLACE:
-        behind = front
-    objects = cropped(rng, layer(pool, front, 0), size)
-    grounds = cropped(rng, layer(pool, behind, 1), size)
-    if behind != front and rng.random() < 0.2:
-        grounds = np.rot90(grounds, int(rng.integers(4)))
-    return joined(rng, tinted(rng, objects), tinted(rng, grounds)[..., :3])
+        grounds = ground(rng, pool, front, size)
+    else:
+        grounds = ground(rng, pool, behind, size)
+        if rng.random() < 0.2:
+            grounds = np.rot90(grounds, int(rng.integers(4)))
+        if rng.random() < HALVED:
+            grounds = composite(ground(rng, pool, beside, size), grounds, to_bytes(half(rng, size)))
+    return softened(rng, joined(rng, softened(rng, objects), softened(rng, grounds)))
+
+
+def ground(rng: Rng, pool: Bytes, index: int, size: int) -> Bytes:
+    """The background [S,S,3] of picture ``index``, cropped and tinted."""
+    return tinted(rng, cropped(rng, layer(pool, index, 1), size))[..., :3]
+
+
+def half(rng: Rng, size: int) -> Plane:
+    """[S,S], one on one side of a straight edge and zero on the other: floor and wall, sea and sky.
+
+    Three in five are nearly level. Without them the lower of two surfaces passes for the object.
+    """
+    angle = rng.normal(0, 0.1) if rng.random() < 0.6 else rng.uniform(-np.pi, np.pi)
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / np.float32(size)
+    across = (y - rng.uniform(0.3, 0.9)) * np.cos(angle) + (x - 0.5) * np.sin(angle)
+    return as_float(np.clip(across * size / rng.uniform(1, 4) + 0.5, 0, 1))
+
+
+def softened(rng: Rng, picture: Bytes) -> Bytes:
+    """[S,S,3 or 4] with, now and then, blurred colours: detail must not tell object from ground."""
+    if rng.random() >= SOFT:
+        return picture
+    sigma = float(rng.uniform(0.5, 2))
+    blurred = cv2.GaussianBlur(np.ascontiguousarray(picture[..., :3]), (0, 0), sigma)
+    return np.dstack([np.asarray(blurred, np.uint8), picture[..., 3:]])
 
 
 def layer(pool: Bytes, index: int, half: int) -> Bytes:
@@ -59,12 +89,15 @@ def layer(pool: Bytes, index: int, half: int) -> Bytes:
 
 
 def cropped(rng: Rng, picture: Bytes, size: int) -> Bytes:
-    """[S,S,C] after a random crop (60 % of the time) and mirror."""
+    """[S,S,C] after a random crop (60 % of the time) and mirror.
+
+    A crop is stretched to a square, as photographs are on their way to the network.
+    """
     side = picture.shape[0]
     if rng.random() < 0.6:
-        kept = int(side * rng.uniform(SMALLEST_CROP, 1))
-        top, left = rng.integers(side - kept + 1, size=2)
-        picture = picture[top : top + kept, left : left + kept]
+        height, width = (side * rng.uniform(SMALLEST_CROP, 1, 2)).astype(int)
+        top, left = rng.integers(side - height + 1), rng.integers(side - width + 1)
+        picture = picture[top : top + height, left : left + width]
     how = cv2.INTER_AREA if size <= picture.shape[0] else cv2.INTER_LINEAR
     small = np.asarray(cv2.resize(picture, (size, size), interpolation=how), np.uint8)
     return small if rng.random() < 0.5 else np.asarray(cv2.flip(small, 1), np.uint8)

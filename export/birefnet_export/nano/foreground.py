@@ -22,7 +22,7 @@ from .raster import (
     warp,
 )  # fmt: skip
 from .shade import fringe, lit
-from .texture import colour, surface
+from .texture import colour, regrade, surface
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,16 @@ def clipped(rng: Rng, cutouts: list[Bytes], photos: list[Bytes], size: int) -> F
     picture = lit(rng, np.clip(picture, 0, 1), alpha)
     if rng.random() < 0.15:
         alpha = fringe(rng, alpha)
+    return soften(rng, Foreground(picture, alpha))
+
+
+def pasted(rng: Rng, stamps: list[Bytes], size: int) -> Foreground:
+    """A photographed object, placed, its colours regraded; three quarters keep their own light."""
+    stamp = stamps[int(rng.integers(len(stamps)))]
+    colours, alpha = stamped(stamp, place(rng, 1.15), size)
+    picture = regrade(rng, colours)
+    if rng.random() < 0.25:
+        picture = lit(rng, picture, alpha)
     return soften(rng, Foreground(picture, alpha))
 
 

@@ -41,9 +41,14 @@ def balanced(logits: Tensor, alpha: Tensor) -> Tensor:
 
 def iou(guess: Tensor, alpha: Tensor) -> Tensor:
     """One minus soft intersection over union, mean over pictures; 1 % floor for empty ones."""
+    return missed(guess, alpha).mean()
+
+
+def missed(guess: Tensor, alpha: Tensor) -> Tensor:
+    """``iou`` of every picture, [B]."""
     both = (guess * alpha).mean(dim=(1, 2, 3))
     either = (guess + alpha - guess * alpha).mean(dim=(1, 2, 3))
-    return (1 - (both + 0.01) / (either + 0.01)).mean()
+    return 1 - (both + 0.01) / (either + 0.01)
 
 
 def ssim(guess: Tensor, alpha: Tensor) -> Tensor:

@@ -8,14 +8,14 @@ import numpy as np
 
 from .background import background, clutter, mirrored, shaded_by
 from .camera import photograph
-from .foreground import Foreground, clipped, drawn, glazed, over, painted
+from .foreground import Foreground, clipped, drawn, glazed, over, painted, pasted
 from .placed import PLACED
 from .places import table, wall, yard
 from .raster import Bytes, Picture, Rng, as_float, mix, to_bytes, to_float
 from .sources import Sources
 
 # Kinds that a scene can be asked to be; without one the shares below decide.
-KINDS = ("hair", "glass", "shadow", "dark", "clutter", "empty", "table", "wall", "mast")
+KINDS = ("hair", "glass", "shadow", "dark", "clutter", "empty", "table", "wall", "mast", "photo")
 # Shares of scenes without an object, with two, with object and background of one brightness, with
 # both very dark or very light, of glass, with a cast shadow, with a mirror image underneath.
 EMPTY, DOUBLE, CAMOUFLAGE, EXTREME, GLASS, SHADOW, MIRROR = 0.04, 0.14, 0.12, 0.08, 0.05, 0.5, 0.06
@@ -116,8 +116,11 @@ def subject(rng: Rng, sources: Sources, size: int, kind: str = "") -> Foreground
 def single(rng: Rng, sources: Sources, size: int, kind: str) -> Foreground:
     """A procedural figure (60 %, and everything with hair) or clip art (40 %).
 
-    A kind with a place of its own has its own figures, all but a quarter of the time.
+    A kind with a place of its own has its own figures, all but a quarter of the time; "photo" has
+    photographed objects.
     """
+    if kind == "photo":
+        return pasted(rng, sources.stamps, size)
     if kind in PLACED and rng.random() < 0.75:
         make, spot = PLACED[kind]
         return painted(rng, sources.photos, size, make(rng), spot(rng))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -18,10 +18,12 @@ from .raster import Bytes, to_bytes
 from .texture import procedural
 
 CLIPART = Path("/usr/share/openclipart/png")
+STAMPS = Path("/usr/share/tuxpaint/stamps")
 WALLPAPERS = (Path("/usr/share/backgrounds"), Path("/usr/share/wallpapers"))
 # Debian packages and the licences of their pictures, which are trained on and never shipped.
 PACKAGES = {
     "openclipart-png": "public domain",
+    "tuxpaint-stamps-default": "GPL-2",
     "gnome-backgrounds": "CC BY-SA 3.0, CC BY-SA 2.0, CC BY 2.0",
     "mate-backgrounds": "GPL-2+, CC BY-SA 4.0",
     "plasma-workspace-wallpapers": "GPL-2+",
@@ -32,6 +34,11 @@ FOLDERS = (
     "animals", "buildings", "computer/hardware", "containers", "decorations", "education",
     "electronics", "food", "office", "people", "plants", "recreation", "science", "tools",
     "transportation/vehicles", "transportation/boating", "unsorted",
+)  # fmt: skip
+# Folders of stamps that hold photographs, outside those called "cartoon".
+PHOTOGRAPHED = (
+    "animals", "food", "hobbies", "household", "military", "people", "plants", "space", "sports",
+    "symbols/money", "town", "vehicles",
 )  # fmt: skip
 # A sharp subject in the middle must not be taught as background.
 SUBJECTS = {
@@ -51,10 +58,14 @@ class SourcesMissing(BirefnetError):
 
 @dataclass(frozen=True)
 class Sources:
-    """``cutouts`` uint8 [H,W,4] straight RGBA, ``photos`` uint8 [H,W,3] RGB; never written to."""
+    """``cutouts`` uint8 [H,W,4] straight RGBA, ``photos`` uint8 [H,W,3] RGB; never written to.
+
+    ``stamps`` are cut-outs as well, of photographs instead of drawings.
+    """
 
     cutouts: list[Bytes]
     photos: list[Bytes]
+    stamps: list[Bytes] = field(default_factory=list)
 
 
 def synthetic(seed: int, count: int = 4, size: int = 96) -> Sources:
@@ -63,7 +74,8 @@ def synthetic(seed: int, count: int = 4, size: int = 96) -> Sources:
     photos = [to_bytes(procedural(rng, size)) for _ in range(count)]
     y, x = np.mgrid[0:size, 0:size]
     disc = (np.hypot(x - size / 2, y - size / 2) < size * 0.4).astype(np.uint8) * 255
-    return Sources([np.dstack([photo, disc]) for photo in photos], photos)
+    discs = [np.dstack([photo, disc]) for photo in photos]
+    return Sources(discs, photos, discs)
 
 
 def debian(held_out: bool, workers: int = 2) -> Sources:
@@ -74,16 +86,22 @@ def debian(held_out: bool, workers: int = 2) -> Sources:
     Raises ``SourcesMissing`` with the command that installs them.
     """
     art = [path for folder in FOLDERS for path in (CLIPART / folder).rglob("*.png")]
-    walls = list(wallpapers())
-    if len(art) < 1000 or len(walls) < 20:
+    walls, stamps = list(wallpapers()), list(photographed())
+    if len(art) < 1000 or len(walls) < 20 or len(stamps) < 200:
         raise SourcesMissing(
-            f"found {len(art)} cut-outs under {CLIPART} and {len(walls)} photographs under "
+            f"found {len(art)} cut-outs under {CLIPART}, {len(stamps)} photographed ones under "
+            f"{STAMPS} and {len(walls)} photographs under "
             f"{', '.join(map(str, WALLPAPERS))}; run: apt-get install {' '.join(PACKAGES)}"
         )
     with ProcessPoolExecutor(workers) as pool:
         cutouts = list(pool.map(cutout, pick(art, held_out), chunksize=64))
+        objects = list(pool.map(cutout, pick(stamps, held_out), chunksize=16))
         photos = list(pool.map(photo, pick(walls, held_out), chunksize=4))
-    return Sources([c for c in cutouts if c is not None], [p for p in photos if p.std() > 4])
+    return Sources(
+        [c for c in cutouts if c is not None],
+        [p for p in photos if p.std() > 4],
+        [o for o in objects if o is not None],
+    )
 
 
 def pick(paths: list[Path], held_out: bool) -> list[Path]:
@@ -94,6 +112,14 @@ def pick(paths: list[Path], held_out: bool) -> list[Path]:
         if (digest[0] % HELD_OUT == 0) == held_out:
             chosen.append(path)
     return chosen
+
+
+def photographed() -> Iterator[Path]:
+    """The stamps that are photographs."""
+    for folder in PHOTOGRAPHED:
+        for path in sorted((STAMPS / folder).rglob("*.png")):
+            if "cartoon" not in path.parts:
+                yield path
 
 
 def wallpapers() -> Iterator[Path]:

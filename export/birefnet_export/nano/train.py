@@ -19,6 +19,7 @@ from . import lean, losses
 from .average import Average
 from .batches import batch
 from .evaluate import score
+from .hard import hardest
 from .muon import Muon
 from .raster import Bytes
 from .team import Team
@@ -37,7 +38,8 @@ class Stage:
 
     ``batch`` is of the whole team. A ``rigid`` stage runs the deformable convolutions as plain
     ones: see ``lean``. In a ``settled`` one batch norms keep their statistics, as in use: those of
-    a few pictures are too rough to end with.
+    a few pictures are too rough to end with. For every picture trained on ``drawn`` are drawn: see
+    ``hard``.
     """
 
     until: float
@@ -45,6 +47,7 @@ class Stage:
     batch: int
     rigid: bool = False
     settled: bool = False
+    drawn: int = 1
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,11 @@ class Trainer:
         # The only random thing in a step besides its batch is dropout.
         torch.manual_seed(self.plan.seed * 1_000_003 + number)
         seed = (self.plan.seed, number, self.team.rank)
-        images, alpha = batch(self.pools, seed, self.team.share(stage.batch), stage.size)
+        count = self.team.share(stage.batch)
+        images, alpha = batch(self.pools, seed, count * stage.drawn, stage.size)
+        if stage.drawn > 1:
+            chosen = hardest(self.network.eval(), images, alpha, count)
+            images, alpha = images[chosen], alpha[chosen]
         self.prepare(stage)
         with lean.rearranged(self.network, stage.rigid):
             images = images.contiguous(memory_format=torch.channels_last)
@@ -158,12 +165,19 @@ class Trainer:
         return float(loss.detach())
 
     def prepare(self, stage: Stage) -> None:
-        """Training mode, but for batch norms in a ``settled`` stage."""
+        """Training mode, but for batch norms in a ``settled`` stage.
+
+        Those take the average's statistics: their own are of the last ten batches or so.
+        """
         self.network.train()
-        if stage.settled:
-            for module in self.network.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+        if not stage.settled:
+            return
+        for module in self.network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        for key, value in self.network.state_dict().items():
+            if key.endswith(("running_mean", "running_var")):
+                value.copy_(self.average.state[key])
 
     def update(self, share: float) -> None:
         """Moves the weights by the team's mean gradient, at the rate of ``share`` of the time."""
