@@ -11,7 +11,7 @@ from torch import Tensor
 
 from birefnet_export.contract import IMAGENET_MEAN, IMAGENET_STD
 
-from .raster import Bytes, Plane, Rng, as_float, to_bytes
+from .raster import Bytes, Plane, Rng, as_float, blur, to_bytes, to_float
 from .scenes import composite, joined
 
 SMALLEST_CROP = 0.65  # of an object's frame, and of a background
@@ -65,7 +65,7 @@ def ground(rng: Rng, pool: Bytes, index: int, size: int) -> Bytes:
 def half(rng: Rng, size: int) -> Plane:
     """[S,S], one on one side of a straight edge and zero on the other: floor and wall, sea and sky.
 
-    Three in five are nearly level. Without them the lower of two surfaces passes for the object.
+    Three in five are nearly level. The lower of two surfaces was often taken for the object.
     """
     angle = rng.normal(0, 0.1) if rng.random() < 0.6 else rng.uniform(-np.pi, np.pi)
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) / np.float32(size)
@@ -77,9 +77,8 @@ def softened(rng: Rng, picture: Bytes) -> Bytes:
     """[S,S,3 or 4] with, now and then, blurred colours: detail must not tell object from ground."""
     if rng.random() >= SOFT:
         return picture
-    sigma = float(rng.uniform(0.5, 2))
-    blurred = cv2.GaussianBlur(np.ascontiguousarray(picture[..., :3]), (0, 0), sigma)
-    return np.dstack([np.asarray(blurred, np.uint8), picture[..., 3:]])
+    blurred = blur(to_float(picture[..., :3]), float(rng.uniform(0.5, 2)))
+    return np.dstack([to_bytes(blurred), picture[..., 3:]])
 
 
 def layer(pool: Bytes, index: int, half: int) -> Bytes:

@@ -36,7 +36,7 @@ FOLDERS = (
     "transportation/vehicles", "transportation/boating", "unsorted",
 )  # fmt: skip
 # Folders of stamps that hold photographs, outside those called "cartoon".
-PHOTOGRAPHED = (
+STAMP_FOLDERS = (
     "animals", "food", "hobbies", "household", "military", "people", "plants", "space", "sports",
     "symbols/money", "town", "vehicles",
 )  # fmt: skip
@@ -116,7 +116,7 @@ def pick(paths: list[Path], held_out: bool) -> list[Path]:
 
 def photographed() -> Iterator[Path]:
     """The stamps that are photographs."""
-    for folder in PHOTOGRAPHED:
+    for folder in STAMP_FOLDERS:
         for path in sorted((STAMPS / folder).rglob("*.png")):
             if "cartoon" not in path.parts:
                 yield path
