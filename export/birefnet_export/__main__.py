@@ -39,6 +39,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--precision", choices=PRECISIONS, default="fp16", help="of model.trt.onnx")
     p.add_argument(
+        "--compact",
+        action="store_true",
+        help="store the weights of model.onnx that float16 holds exactly in it: smaller, same bits",
+    )
+    p.add_argument(
         "--mask",
         choices=("adds", "constant"),
         default="adds",
@@ -106,6 +111,7 @@ def run(args: argparse.Namespace) -> Contract:
         batches=args.batch[1:],
         targets=args.target,
         precision=args.precision,
+        compact=args.compact,
         choices=Choices(mask=args.mask),
         patch_order=args.patch_order,
         backbone=args.backbone,

@@ -45,7 +45,8 @@ class ExportOptions:
 
     ``size`` is (height, width) or None for the checkpoint's own, else 1024. ``batch`` is that of
     both graphs; the typed graph for TensorRT is also written for ``batches``. ``targets``: any of
-    TARGETS. ``precision``: ``fp16`` or ``fp32``, of the typed graph's body.
+    TARGETS. ``precision``: ``fp16`` or ``fp32``, of the typed graph's body. ``compact``: model.onnx
+    stores what it can in float16, without loss: see ``graph.compact``.
     """
 
     size: tuple[int, int] | None = None
@@ -53,6 +54,7 @@ class ExportOptions:
     batches: tuple[int, ...] = ()
     targets: tuple[str, ...] = TARGETS
     precision: str = PRECISIONS[0]
+    compact: bool = False
     choices: Choices = field(default_factory=Choices)
     patch_order: str = "auto"
     backbone: str = "auto"
@@ -111,6 +113,8 @@ def _onnxruntime(work: Work, options: ExportOptions, steps: Steps) -> Verdict:
     with steps.step("trace to ONNX"):
         model = trace.to_onnx(work.fixed, work.contract.batch, work.contract.name)
         gc.collect()
+        if options.compact:
+            graph.compact(model)
         _write_models(model, work.folder, options.head)
         del model
     with steps.step("run ONNX Runtime"):

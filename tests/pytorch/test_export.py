@@ -123,6 +123,57 @@ def test_no_weight_is_stored_twice(folder: Path) -> None:
     assert len(large) == len(set(large))
 
 
+def test_a_compact_graph_gives_the_same_bits(folder: Path, tmp_path: Path) -> None:
+    model = onnx.load(folder / "model.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float16).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    plain, small = tmp_path / "plain.onnx", tmp_path / "small.onnx"
+    graph.save(model, plain)
+    graph.save(graph.compact(model), small)
+    casts = graph.operators(model)["Cast"]
+    stored = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16]
+    assert len(stored) == casts > 10
+    assert small.stat().st_size < 0.8 * plain.stat().st_size
+    image = golden.to_input(fixed_pictures(1, 96, 160)).numpy()
+    expected, found = (session(path).run(["alpha"], {"image": image})[0] for path in (plain, small))
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("compact", [False, True])
+def test_compact_is_asked_for(
+    compact: bool, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[onnx.ModelProto] = []
+    monkeypatch.setattr(graph, "compact", seen.append)
+    line = [str(weights), str(tmp_path / "c"), "--size", "96x160", "--patch-order", "new"]
+    assert main([*line, "--target", "onnxruntime", *(["--compact"] * compact)]) == 0
+    assert len(seen) == compact
+
+
+def test_what_float16_does_not_hold_stays() -> None:
+    exact = np.linspace(-1, 1, 1025, dtype=np.float32)
+    values: dict[str, np.ndarray[Any, Any]] = {
+        "exact": exact,
+        "finer": exact / 3,
+        "larger": exact * 1e6,
+        "few": exact[:9],
+    }
+    names = list(values)
+    parts = [onnx.numpy_helper.from_array(value, name) for name, value in values.items()]
+    node = onnx.helper.make_node("Concat", names, ["y"], axis=0)
+    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [3084])
+    body = onnx.helper.make_graph([node], "g", [], [out], parts)
+    model = graph.compact(onnx.helper.make_model(body))
+    found = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    single, half = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+    assert found == {"exact.half": half, "finer": single, "larger": single, "few": single}
+    (y,) = onnx.reference.ReferenceEvaluator(model).run(None, {})
+    assert np.array_equal(y, np.concatenate(list(values.values())))
+
+
 def test_a_leftover_operator_stops_the_export() -> None:
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
     node = onnx.helper.make_node("Identity", ["x"], ["y"])
