@@ -44,7 +44,7 @@ STAGES = (
     Stage(0.93, SIZE, 6),
     Stage(1.00, SIZE, 6, settled=True),
 )
-# Trained weights go on with their offsets, at half of the rate, half of the time at 256 pixels: the
+# Trained weights go on with their offsets, at half of the rate, most of the time at 256 pixels: the
 # third run spent half of its time at ``SIZE`` and there, at a high rate, lost some of what it could
 # do on photographs. At ``SIZE`` pictures are taken as they come, as the network will meet them, and
 # the end asks for decisions.
