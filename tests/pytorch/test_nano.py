@@ -11,7 +11,6 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 import torch
@@ -20,9 +19,8 @@ from PIL import Image
 from birefnet_export import contract
 from birefnet_export.errors import CheckpointError
 from birefnet_export.export import ExportOptions, export
-from birefnet_export.nano import lean, losses, record, sources, weights
+from birefnet_export.nano import lean, record, sources, weights
 from birefnet_export.nano.__main__ import kinds, verdict
-from birefnet_export.nano.average import remeasured
 from birefnet_export.nano.batches import (
     batch,
     cropped,
@@ -275,18 +273,6 @@ def test_the_hardest_pictures_are_trained_on() -> None:
     assert len(set(chosen.tolist())) == 4
 
 
-def test_more_l1_decides_where_cross_entropy_hedges() -> None:
-    # Seven pixels in ten are object, and nothing tells which.
-    alpha = (torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) < 0.7).float()
-    guesses = torch.linspace(0.5, 0.99, 50)
-
-    def best(l1: float) -> float:
-        found = [float(losses.final(torch.full_like(alpha, p).logit(), alpha, l1)) for p in guesses]
-        return float(guesses[int(np.argmin(found))])
-
-    assert 0.7 < best(0) < best(losses.L1) < best(8) < 0.99
-
-
 def test_a_size_takes_the_pool_that_need_not_be_enlarged() -> None:
     small, large = (np.zeros((1, side, side, 8), np.uint8) for side in (64, 128))
     assert [nearest([large, small], side).shape[1] for side in (32, 64, 96, 256)] == [
@@ -418,33 +404,18 @@ def test_trained_weights_are_trained_further_at_a_lower_rate() -> None:
     assert not torch.equal(fresh.bb.patch_embed.proj.weight, network.bb.patch_embed.proj.weight)
 
 
-def test_what_is_kept_is_a_mean_of_before_middle_and_end(
-    scenes: Bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("birefnet_export.nano.run.MEASURED", 1)
+def test_what_is_kept_is_a_mean_of_before_middle_and_end(scenes: Bytes) -> None:
     before = weights.load().state_dict()
     run = Trainer(weights.load(), [scenes], PLAN)
     assert ending(None, run) is run.average.state
     run.middle = {k: v + 1 if v.is_floating_point() else v for k, v in before.items()}
-    run.average.state = {k: v + 3 if v.is_floating_point() else v for k, v in before.items()}
+    run.average.state = {k: v + 3 if v.is_floating_point() else v + 1 for k, v in before.items()}
     for key, value in ending(weights.FILE, run).items():
-        if "running_" in key or key.endswith("batches_tracked"):
-            continue
         if value.is_floating_point():
             # Float32 rounds values of hundreds.
-            torch.testing.assert_close(value, before[key] + 0.3 + 1.2, atol=1e-4, rtol=1e-6)
+            torch.testing.assert_close(value, before[key] + 0.3 + 1.5, atol=1e-4, rtol=1e-6)
         else:
             assert torch.equal(value, run.average.state[key])
-
-
-def test_statistics_are_measured_on_the_average_itself() -> None:
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Dropout(0.5))
-    images = [torch.randn(4, 3, 8, 8) + shift for shift in (1.0, 3.0)]
-    state = remeasured(network, images)
-    expected = torch.stack([x.mean(dim=(0, 2, 3)) for x in images]).mean(0)
-    torch.testing.assert_close(state["0.running_mean"], expected)
-    assert not any(module.training for module in network.modules())
 
 
 def test_settled_norms_have_the_statistics_of_the_average(scenes: Bytes) -> None:
@@ -496,7 +467,6 @@ def test_a_record_names_the_weights_before(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"weights").hexdigest()
     assert record.before(file) == {"sha256": digest}
     former = {"plan": {"seed": 1}, "minutes": 2.5, "steps": 10, "training_scenes": 5}
-    former["parameters"] = 7
     former["before"] = {"sha256": "0", "minutes": 1}
     file.with_suffix(".json").write_text(json.dumps(former | {"loss": 1.5}))
     assert record.before(file) == {"sha256": digest} | former
@@ -509,7 +479,7 @@ def test_a_record_says_what_is_kept(tmp_path: Path) -> None:
     record.write(file, PLAN, Progress(9, 60.0), {}, 5, 7, weights.FILE)
     found = json.loads(file.read_text())
     assert (found["minutes"], found["before"]["plan"]["rate"]) == (1.0, RATE)
-    assert found["kept"] == {"before": 0.3, "middle": 0.3, "end": 0.4}
+    assert found["kept"] == {"before": 0.2, "middle": 0.3, "end": 0.5}
 
 
 def test_the_record_is_of_the_committed_weights() -> None:
@@ -518,9 +488,9 @@ def test_the_record_is_of_the_committed_weights() -> None:
     held = stored["held_out"]
     assert held["all"]["scenes"] == HELD.count == 200
     assert {*kinds(HELD), *LATER.kinds, "photo", "all"} == held.keys()
-    assert held["all"]["boundary"] > 0.645
-    assert held["all"]["iou"] > 0.865
-    assert held["all"]["mae"] < 0.068
+    assert held["all"]["boundary"] > 0.63
+    assert held["all"]["iou"] > 0.86
+    assert held["all"]["mae"] < 0.072
     assert held["all"]["empty"] < 0.02
     assert verdict(held) == "as recorded in nano.json"
     other = {"all": held["all"] | {"iou": 0.5}}
@@ -623,8 +593,6 @@ def test_the_embedded_model_is_the_export_of_the_committed_weights() -> None:
     model = contract.verify(found, folder)
     # What a newcomer's clone and a wheel carry.
     assert model.stat().st_size <= 8_000_000
-    kinds = {tensor.data_type for tensor in onnx.load(model).graph.initializer}
-    assert onnx.TensorProto.FLOAT16 in kinds
 
 
 @pytest.mark.slow
