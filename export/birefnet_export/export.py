@@ -130,6 +130,8 @@ def _check(out: Path, options: ExportOptions) -> None:
         raise ExportError(f"--batch is at least 1, not {min(options.batch, *options.batches)}")
     if not options.targets or set(options.targets) - set(TARGETS):
         raise ExportError(f"--target is any of {', '.join(TARGETS)}, not {options.targets}")
+    if options.compact and "onnxruntime" not in options.targets:
+        raise ExportError("--compact is for model.onnx: leave it out, or add --target onnxruntime")
     if options.precision not in PRECISIONS:
         raise ExportError(f"--precision is one of {', '.join(PRECISIONS)}")
 

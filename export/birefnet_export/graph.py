@@ -101,7 +101,7 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     """``model``, in place, with the weights that float16 holds exactly stored in it; returns it.
 
     A Cast restores each before it is used, which ONNX Runtime does once, when it loads the file:
-    answers and speed are the same. Worth it where the checkpoint is float16. Convolutions that took
+    the answers are the same bits. Worth it where the checkpoint is float16. Convolutions that took
     in a batch norm and the scaled queries of attention are no longer exact, and stay.
     """
     graph, single = model.graph, onnx.TensorProto.FLOAT

@@ -254,6 +254,7 @@ def test_the_float32_twin_alone(weights: Path, tmp_path: Path) -> None:
         (ExportOptions(targets=()), "--target"),
         (ExportOptions(precision="int8"), "--precision"),
         (ExportOptions(batches=(0,)), "--batch"),
+        (ExportOptions(compact=True, targets=("tensorrt",)), "--compact"),
     ],
 )
 def test_options_without_meaning(options: ExportOptions, said: str, tmp_path: Path) -> None:
