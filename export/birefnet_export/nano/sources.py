@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -65,7 +65,7 @@ class Sources:
 
     cutouts: list[Bytes]
     photos: list[Bytes]
-    stamps: list[Bytes] = field(default_factory=list)
+    stamps: list[Bytes]
 
 
 def synthetic(seed: int, count: int = 4, size: int = 96) -> Sources:
