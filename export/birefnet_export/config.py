@@ -15,6 +15,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 STRIDE = 32
 # Tiles per side of the image patches that decoder levels 5..1 see (ZhengPeng7/BiRefNet, decoder).
 GRIDS = {5: 32, 4: 16, 3: 8, 2: 4, 1: 1}
+# The decoder blocks, deepest first, as their keys begin.
+BLOCKS = ("squeeze_module.0", *(f"decoder.decoder_block{level}" for level in (4, 3, 2, 1)))
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,13 @@ class NetworkConfig:
     """Widths and depths of one BiRefNet.
 
     ``embed`` is the channel count of Swin's first stage, doubled by each later one; ``heads`` must
-    divide each stage's channels. ``width`` is the inner width of the decoder blocks, ``aspp`` that
-    of the branches of the deformable pyramid with ``kernels`` (after its first, 1x1, branch),
-    ``ipt`` that of the image-patch blocks, ``gradient`` that of the gradient attention. The
-    defaults are those of every released checkpoint. ``patch_order`` says in which channel order the
-    image patches enter: ``new`` (official code since 2024-11-05) or ``legacy`` (before it, and
+    divide each stage's channels. ``widths`` are the inner widths of the decoder blocks: the one
+    that squeezes, then levels 4 to 1. They are equal in every release; the official code lets them
+    follow the input (``dec_channels_inter = 'adap'``). ``aspp`` is the width of the branches of the
+    deformable pyramid with ``kernels`` (after its first, 1x1, branch), ``ipt`` that of the
+    image-patch blocks, ``gradient`` that of the gradient attention. The defaults are those of every
+    released checkpoint. ``patch_order`` says in which channel order the image patches enter:
+    ``new`` (official code since 2024-11-05) or ``legacy`` (before it, and
     RMBG-2.0); the weights have the same keys and shapes in both, and give different answers.
     """
 
@@ -35,7 +39,7 @@ class NetworkConfig:
     heads: tuple[int, ...]
     window: int
     mlp_ratio: int = 4
-    width: int = 64
+    widths: tuple[int, ...] = (64, 64, 64, 64, 64)
     aspp: int = 256
     kernels: tuple[int, ...] = (1, 3, 7)
     ipt: int = 64
@@ -45,6 +49,8 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if len(self.depths) != 4 or len(self.heads) != 4:
             raise ValueError("a BiRefNet backbone has four stages: give four depths and four heads")
+        if len(self.widths) != len(BLOCKS):
+            raise ValueError(f"a BiRefNet has {len(BLOCKS)} decoder blocks: give as many widths")
         if any(channels % heads for channels, heads in zip(self.channels, self.heads, strict=True)):
             raise ValueError(
                 f"heads {self.heads} do not divide the stages' channels {self.channels}"
@@ -106,7 +112,7 @@ def _infer(shapes: Shapes, patch_order: str) -> NetworkConfig:
         heads=tuple(table[1] for table in tables),
         window=(math.isqrt(tables[0][0]) + 1) // 2,
         mlp_ratio=shapes["bb.layers.0.blocks.0.mlp.fc1.weight"][0] // embed,
-        width=shapes["decoder.decoder_block1.conv_in.weight"][0],
+        widths=tuple(shapes[f"{block}.conv_in.weight"][0] for block in BLOCKS),
         aspp=shapes[aspp + "aspp1.bn.weight"][0],
         kernels=tuple(shapes[kernel.format(branch)][2] for branch in range(branches)),
         ipt=shapes["decoder.ipt_blk5.conv1.weight"][0],

@@ -49,9 +49,9 @@ class AsppBranch(nn.Module):
 class AsppDeformable(nn.Module):
     """Deformable branches and a global mean side by side, then a 1x1 back to the width."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, width: int) -> None:
         super().__init__()
-        width, aspp = config.width, config.aspp
+        aspp = config.aspp
         self.aspp1 = AsppBranch(width, aspp, 1)
         self.aspp_deforms = nn.ModuleList(AsppBranch(width, aspp, k) for k in config.kernels)
         self.global_avg_pool = nn.Sequential(
@@ -72,12 +72,12 @@ class AsppDeformable(nn.Module):
 class BasicDecBlk(nn.Module):
     """3x3 to the inner width, deformable pyramid, 3x3 to the outer width, no last activation."""
 
-    def __init__(self, config: NetworkConfig, channels: int, out: int) -> None:
+    def __init__(self, config: NetworkConfig, width: int, channels: int, out: int) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(channels, config.width, 3, padding=1)
-        self.bn_in = nn.BatchNorm2d(config.width)
-        self.dec_att = AsppDeformable(config)
-        self.conv_out = nn.Conv2d(config.width, out, 3, padding=1)
+        self.conv_in = nn.Conv2d(channels, width, 3, padding=1)
+        self.bn_in = nn.BatchNorm2d(width)
+        self.dec_att = AsppDeformable(config, width)
+        self.conv_out = nn.Conv2d(width, out, 3, padding=1)
         self.bn_out = nn.BatchNorm2d(out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,13 +139,14 @@ class Decoder(nn.Module):
         for level in (4, 3, 2):
             out = w.d[level - 1]
             self._add_level(config, level, w.d[level] + w.q[level + 1], out)
-        self.decoder_block1 = BasicDecBlk(config, w.d[1] + w.q[2], w.d[1] // 2)
+        self.decoder_block1 = BasicDecBlk(config, config.widths[-1], w.d[1] + w.q[2], w.d[1] // 2)
         self.conv_out1 = nn.Sequential(nn.Conv2d(w.d[1] // 2 + w.q[1], 1, 1))
 
     def _add_level(self, config: NetworkConfig, level: int, channels: int, out: int) -> None:
         inner = config.gradient
         gradient = (nn.Conv2d(out, inner, 3, padding=1), nn.BatchNorm2d(inner), nn.ReLU())
-        self.add_module(f"decoder_block{level}", BasicDecBlk(config, channels, out))
+        block = BasicDecBlk(config, config.widths[-level], channels, out)
+        self.add_module(f"decoder_block{level}", block)
         self.add_module(f"lateral_block{level}", Lateral(out))
         self.add_module(f"conv_ms_spvn_{level}", nn.Conv2d(out, 1, 1))
         self.add_module(f"gdt_convs_{level}", nn.Sequential(*gradient))

@@ -26,7 +26,8 @@ class BiRefNet(nn.Module):
         self.config = config
         deep = 2 * config.channels[3]
         self.bb = Swin(config)
-        self.squeeze_module = nn.Sequential(BasicDecBlk(config, 2 * sum(config.channels), deep))
+        squeeze = BasicDecBlk(config, config.widths[0], 2 * sum(config.channels), deep)
+        self.squeeze_module = nn.Sequential(squeeze)
         self.decoder = Decoder(config)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -27,7 +27,15 @@ STEPS = {4: ("<i4", 2.0**-14), 8: ("<i8", 2.0**-33)}
 
 # A network small enough for any test, with every part: odd grids, padding, three kernel sizes.
 SMALL = NetworkConfig(
-    16, (2, 2, 2, 2), (2, 4, 4, 8), 7, width=8, aspp=12, kernels=(1, 3, 5), ipt=4, gradient=4
+    16,
+    (2, 2, 2, 2),
+    (2, 4, 4, 8),
+    7,
+    widths=(8,) * 5,
+    aspp=12,
+    kernels=(1, 3, 5),
+    ipt=4,
+    gradient=4,
 )
 
 

@@ -15,7 +15,7 @@ from birefnet_export.nano.train import Plan, Stage, Trainer
 from birefnet_export.network import BiRefNet
 
 TINY = NetworkConfig(
-    8, (1, 1, 1, 1), (1, 1, 2, 2), 4, mlp_ratio=1, width=8, aspp=8, kernels=(1, 3), ipt=4
+    8, (1, 1, 1, 1), (1, 1, 2, 2), 4, mlp_ratio=1, widths=(8,) * 5, aspp=8, kernels=(1, 3), ipt=4
 )
 
 

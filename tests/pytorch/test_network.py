@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,14 @@ def test_a_custom_configuration_is_read_off_its_shapes() -> None:
     config = infer({key: tuple(value.shape) for key, value in state.items()}, "legacy")
     assert config == golden.small("legacy").config
     assert name_of(config) == "swin_custom"
+
+
+def test_decoder_blocks_may_differ_in_width() -> None:
+    given = replace(golden.SMALL, widths=(12, 10, 8, 6, 4))
+    state = BiRefNet(given).state_dict()
+    assert infer({key: tuple(value.shape) for key, value in state.items()}, "new") == given
+    with pytest.raises(ValueError, match="5 decoder blocks"):
+        replace(golden.SMALL, widths=(8, 8, 8))
 
 
 def test_side_outputs_serve_training() -> None:
