@@ -30,6 +30,7 @@ from .network import check_size
 from .parity import Parity
 from .progress import Steps
 from .reference import Work
+from .rewrites import norm_scales
 from .typed.layers import Choices
 from .typed.target import Typed, TypedVerdict
 from .verdict import Verdict
@@ -114,7 +115,7 @@ def _onnxruntime(work: Work, options: ExportOptions, steps: Steps) -> Verdict:
         model = trace.to_onnx(work.fixed, work.contract.batch, work.contract.name)
         gc.collect()
         if options.compact:
-            graph.compact(model)
+            graph.compact(model, [scale.numpy() for scale in norm_scales(work.network)])
         _write_models(model, work.folder, options.head)
         del model
     with steps.step("run ONNX Runtime"):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from .errors import ExportError
+
+Floats = npt.NDArray[np.float32]
+Halves = npt.NDArray[np.float16]
 
 # Operators that a clean trace of a fixed-size network has no use for.
 LEFTOVERS = ("Identity", "Cast", "Shape", "ConstantOfShape", "Constant", "If", "Loop")
@@ -97,26 +102,53 @@ def _share_equal_constants(graph: onnx.GraphProto) -> None:
             node.input[position] = renamed.get(name, name)
 
 
-def compact(model: onnx.ModelProto) -> onnx.ModelProto:
+def compact(model: onnx.ModelProto, scales: Sequence[Floats] = ()) -> onnx.ModelProto:
     """``model``, in place, with the weights that float16 holds exactly stored in it; returns it.
 
     A Cast restores each before it is used, which ONNX Runtime does once, when it loads the file:
-    the answers are the same bits. Worth it where the checkpoint is float16. Convolutions that took
-    in a batch norm and the scaled queries of attention are no longer exact, and stay.
+    the answers are the same bits. ``scales`` [O] are those of the batch norms that convolutions
+    took in: of a weight [O,...] that is exact but for one of them the scale is stored as well, and
+    a Mul follows the Cast. Worth it where the checkpoint is float16. The scaled queries of
+    attention and products of two weights are not exact, and stay.
     """
-    graph, single = model.graph, onnx.TensorProto.FLOAT
+    graph = model.graph
     for tensor in list(graph.initializer):
-        if tensor.data_type != single or len(tensor.raw_data) < COMPACT_BYTES:
+        if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.raw_data) < COMPACT_BYTES:
             continue
         values = onnx.numpy_helper.to_array(tensor)
-        with np.errstate(over="ignore"):
-            rounded = values.astype(np.float16)
-        if np.array_equal(rounded.astype(np.float32), values):
-            name, stored = tensor.name, f"{tensor.name}.half"
-            tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, stored))
-            node = onnx.helper.make_node("Cast", [stored], [name], f"{name}/Cast", to=single)
-            graph.node.insert(0, node)
+        for scale in (np.ones(1, np.float32), *scales):
+            factor = scale.reshape(-1, *[1] * (values.ndim - 1))
+            half = _half(values, factor)
+            if half is not None:
+                _store(graph, tensor, half, factor)
+                break
     return model
+
+
+def _half(values: Floats, factor: Floats) -> Halves | None:
+    """The float16 array whose product with ``factor`` is ``values``, bit for bit, or None."""
+    if len(factor) not in (1, len(values)):
+        return None
+    with np.errstate(all="ignore"):
+        half: Halves = (values / factor).astype(np.float16)
+        exact = np.array_equal(half.astype(np.float32) * factor, values)
+    return half if exact else None
+
+
+def _store(graph: onnx.GraphProto, tensor: onnx.TensorProto, half: Halves, factor: Floats) -> None:
+    """Replaces ``tensor`` by ``half``, and by ``factor`` where it is more than a one."""
+    name, cast = tensor.name, f"{tensor.name}.cast"
+    names = (f"{name}.half", f"{name}.scale")
+    tensor.CopyFrom(onnx.numpy_helper.from_array(half, names[0]))
+    if factor.size == 1:
+        cast = name
+    else:
+        graph.initializer.append(onnx.numpy_helper.from_array(factor, names[1]))
+        graph.node.insert(0, onnx.helper.make_node("Mul", [cast, names[1]], [name], f"{name}/Mul"))
+    node = onnx.helper.make_node(
+        "Cast", names[:1], [cast], f"{name}/Cast", to=onnx.TensorProto.FLOAT
+    )
+    graph.node.insert(0, node)
 
 
 def _check(model: onnx.ModelProto) -> None:

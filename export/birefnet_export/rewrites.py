@@ -60,11 +60,22 @@ class Dense(nn.Module):
 
 def fold_norm(affine: Affine, norm: nn.BatchNorm2d) -> Affine:
     """Eval-mode batch norm after a convolution, folded into it."""
-    assert norm.running_mean is not None and norm.running_var is not None
-    scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
+    assert norm.running_mean is not None
+    scale = norm_scale(norm)
     shape = (-1, *[1] * (affine.weight.dim() - 1))
     bias = (affine.bias - norm.running_mean) * scale + norm.bias.detach()
     return Affine(affine.weight * scale.view(shape), bias)
+
+
+def norm_scale(norm: nn.BatchNorm2d) -> Tensor:
+    """What an eval-mode batch norm multiplies its channels by, [C]."""
+    assert norm.running_var is not None
+    return norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
+
+
+def norm_scales(network: nn.Module) -> list[Tensor]:
+    """``norm_scale`` of every batch norm of ``network``."""
+    return [norm_scale(m) for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
 
 
 def columns(affine: Affine, start: int, stop: int) -> Tensor:

@@ -20,8 +20,10 @@ from birefnet_export import contract, graph, parity, trace
 from birefnet_export.__main__ import main, parse_size
 from birefnet_export.errors import CheckpointError, ExportError, ParityError, SizeError
 from birefnet_export.export import ExportOptions, export
+from birefnet_export.fixed import FixedBiRefNet
 from birefnet_export.parity import Parity
 from birefnet_export.pictures import fixed_pictures
+from birefnet_export.rewrites import norm_scales
 from birefnet_export.typed import emulate
 from golden import scene
 from helpers import golden
@@ -147,10 +149,26 @@ def test_compact_is_asked_for(
     compact: bool, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[onnx.ModelProto] = []
-    monkeypatch.setattr(graph, "compact", seen.append)
+    monkeypatch.setattr(graph, "compact", lambda model, _: seen.append(model))
     line = [str(weights), str(tmp_path / "c"), "--size", "96x160", "--patch-order", "new"]
     assert main([*line, "--target", "onnxruntime", *(["--compact"] * compact)]) == 0
     assert len(seen) == compact
+
+
+def test_weights_that_took_in_a_batch_norm_are_float16_and_a_scale(tmp_path: Path) -> None:
+    network = golden.small()
+    for value in (*network.parameters(), *network.buffers()):
+        value.copy_(value.half())
+    model = trace.to_onnx(FixedBiRefNet(network, 64, 64), 1, "small")
+    paths = tmp_path / "plain.onnx", tmp_path / "small.onnx"
+    graph.save(model, paths[0])
+    graph.save(graph.compact(model, [s.numpy() for s in norm_scales(network)]), paths[1])
+    names = {tensor.name for tensor in model.graph.initializer}
+    assert {"squeeze.conv_in.weight.scale", "squeeze.branches.2.weight.scale"} < names
+    assert graph.operators(model)["Mul"] > 5
+    image = golden.to_input(fixed_pictures(1, 64, 64)).numpy()
+    expected, found = (session(path).run(["logits"], {"image": image})[0] for path in paths)
+    assert np.array_equal(found, expected)
 
 
 def test_what_float16_does_not_hold_stays() -> None:
