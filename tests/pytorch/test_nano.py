@@ -11,16 +11,19 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 from PIL import Image
 
 from birefnet_export import contract
+from birefnet_export.config import BLOCKS
 from birefnet_export.errors import CheckpointError
 from birefnet_export.export import ExportOptions, export
-from birefnet_export.nano import lean, record, sources, weights
+from birefnet_export.nano import lean, losses, record, sources, weights
 from birefnet_export.nano.__main__ import kinds, verdict
+from birefnet_export.nano.average import remeasured
 from birefnet_export.nano.batches import (
     batch,
     cropped,
@@ -34,6 +37,7 @@ from birefnet_export.nano.batches import (
 from birefnet_export.nano.config import METADATA, NANO, SIZE
 from birefnet_export.nano.evaluate import by_kind, measure, rim, score
 from birefnet_export.nano.foreground import painted
+from birefnet_export.nano.grow import grown
 from birefnet_export.nano.hard import hardest
 from birefnet_export.nano.muon import orthogonal, shares
 from birefnet_export.nano.placed import PLACED
@@ -46,6 +50,7 @@ from birefnet_export.nano.run import (
     LATER,
     PHOTOGRAPHED,
     RATE,
+    SHARPER,
     STAGES,
     begin,
     ending,
@@ -273,6 +278,18 @@ def test_the_hardest_pictures_are_trained_on() -> None:
     assert len(set(chosen.tolist())) == 4
 
 
+def test_more_l1_decides_where_cross_entropy_hedges() -> None:
+    # Seven pixels in ten are object, and nothing tells which.
+    alpha = (torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) < 0.7).float()
+    guesses = torch.linspace(0.5, 0.99, 50)
+
+    def best(l1: float) -> float:
+        found = [float(losses.final(torch.full_like(alpha, p).logit(), alpha, l1)) for p in guesses]
+        return float(guesses[int(np.argmin(found))])
+
+    assert 0.7 < best(0) < best(losses.L1) < best(8) < 0.99
+
+
 def test_a_size_takes_the_pool_that_need_not_be_enlarged() -> None:
     small, large = (np.zeros((1, side, side, 8), np.uint8) for side in (64, 128))
     assert [nearest([large, small], side).shape[1] for side in (32, 64, 96, 256)] == [
@@ -404,18 +421,56 @@ def test_trained_weights_are_trained_further_at_a_lower_rate() -> None:
     assert not torch.equal(fresh.bb.patch_embed.proj.weight, network.bb.patch_embed.proj.weight)
 
 
-def test_what_is_kept_is_a_mean_of_before_middle_and_end(scenes: Bytes) -> None:
+def test_a_wider_decoder_answers_alike_and_learns() -> None:
+    torch.manual_seed(0)
+    small, image = BiRefNet(TINY).eval(), torch.randn(2, 3, 64, 64)
+    wide = grown(small, replace(TINY, widths=(12, 10, 8, 8, 9)))
+    # Zeros are added to the sums, which float32 may round in another order.
+    torch.testing.assert_close(wide(image), small(image), atol=1e-5, rtol=1e-5)
+    wide(image).sum().backward()
+    gradients = [wide.get_parameter(f"{block}.conv_out.weight").grad for block in BLOCKS]
+    for gradient, before, width in zip(gradients, TINY.widths, wide.config.widths, strict=True):
+        assert gradient is not None
+        assert gradient.shape[1] == width
+        assert width == before or gradient[:, before:].any()
+
+
+def test_a_network_grows_in_the_widths_of_its_decoder_alone() -> None:
+    small = BiRefNet(TINY)
+    for other in (replace(TINY, widths=(8, 8, 8, 8, 7)), replace(TINY, aspp=16)):
+        with pytest.raises(ValueError, match="only widths may differ"):
+            grown(small, other)
+
+
+def test_what_is_kept_is_a_mean_of_before_middle_and_end(
+    scenes: Bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("birefnet_export.nano.run.MEASURED", 1)
     before = weights.load().state_dict()
     run = Trainer(weights.load(), [scenes], PLAN)
     assert ending(None, run) is run.average.state
     run.middle = {k: v + 1 if v.is_floating_point() else v for k, v in before.items()}
-    run.average.state = {k: v + 3 if v.is_floating_point() else v + 1 for k, v in before.items()}
+    run.average.state = {k: v + 3 if v.is_floating_point() else v for k, v in before.items()}
+    last = ("decoder.conv_out1.0.weight", "decoder.conv_out1.0.bias")
     for key, value in ending(weights.FILE, run).items():
+        if "running_" in key or key.endswith("batches_tracked"):
+            continue
         if value.is_floating_point():
             # Float32 rounds values of hundreds.
-            torch.testing.assert_close(value, before[key] + 0.3 + 1.5, atol=1e-4, rtol=1e-6)
+            expected = (before[key] + 0.3 + 1.2) * (SHARPER if key in last else 1)
+            torch.testing.assert_close(value, expected, atol=1e-4, rtol=1e-6)
         else:
             assert torch.equal(value, run.average.state[key])
+
+
+def test_statistics_are_measured_on_the_average_itself() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Dropout(0.5))
+    images = [torch.randn(4, 3, 8, 8) + shift for shift in (1.0, 3.0)]
+    state = remeasured(network, images)
+    expected = torch.stack([x.mean(dim=(0, 2, 3)) for x in images]).mean(0)
+    torch.testing.assert_close(state["0.running_mean"], expected)
+    assert not any(module.training for module in network.modules())
 
 
 def test_settled_norms_have_the_statistics_of_the_average(scenes: Bytes) -> None:
@@ -467,6 +522,7 @@ def test_a_record_names_the_weights_before(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"weights").hexdigest()
     assert record.before(file) == {"sha256": digest}
     former = {"plan": {"seed": 1}, "minutes": 2.5, "steps": 10, "training_scenes": 5}
+    former["parameters"] = 7
     former["before"] = {"sha256": "0", "minutes": 1}
     file.with_suffix(".json").write_text(json.dumps(former | {"loss": 1.5}))
     assert record.before(file) == {"sha256": digest} | former
@@ -479,18 +535,19 @@ def test_a_record_says_what_is_kept(tmp_path: Path) -> None:
     record.write(file, PLAN, Progress(9, 60.0), {}, 5, 7, weights.FILE)
     found = json.loads(file.read_text())
     assert (found["minutes"], found["before"]["plan"]["rate"]) == (1.0, RATE)
-    assert found["kept"] == {"before": 0.2, "middle": 0.3, "end": 0.5}
+    assert found["kept"] == {"before": 0.3, "middle": 0.3, "end": 0.4}
+    assert found["sharper"] == 1.25
 
 
 def test_the_record_is_of_the_committed_weights() -> None:
     stored = json.loads(weights.FILE.with_name("nano.json").read_text())
-    assert (stored["plan"]["rate"], stored["kept"]) == (RATE, KEPT)
+    assert (stored["plan"]["rate"], stored["kept"], stored["sharper"]) == (RATE, KEPT, SHARPER)
     held = stored["held_out"]
     assert held["all"]["scenes"] == HELD.count == 200
     assert {*kinds(HELD), *LATER.kinds, "photo", "all"} == held.keys()
-    assert held["all"]["boundary"] > 0.63
-    assert held["all"]["iou"] > 0.86
-    assert held["all"]["mae"] < 0.072
+    assert held["all"]["boundary"] > 0.655
+    assert held["all"]["iou"] > 0.87
+    assert held["all"]["mae"] < 0.064
     assert held["all"]["empty"] < 0.02
     assert verdict(held) == "as recorded in nano.json"
     other = {"all": held["all"] | {"iou": 0.5}}
@@ -574,7 +631,7 @@ def test_the_committed_weights_are_nano_in_float16() -> None:
     stored_record = json.loads(weights.FILE.with_name("nano.json").read_text())
     # Two hours on two cores is what a run may take.
     assert stored_record["minutes"] * stored_record["machine"]["threads"] <= 240
-    assert weights.FILE.stat().st_size < 4 << 20
+    assert weights.FILE.stat().st_size < 5 << 20
 
 
 def test_the_committed_weights_cut_out_made_up_objects(tmp_path: Path) -> None:
@@ -593,6 +650,8 @@ def test_the_embedded_model_is_the_export_of_the_committed_weights() -> None:
     model = contract.verify(found, folder)
     # What a newcomer's clone and a wheel carry.
     assert model.stat().st_size <= 8_000_000
+    kinds = {tensor.data_type for tensor in onnx.load(model).graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in kinds
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The nano configuration: BiRefNet in about a million parameters."""
+"""The nano configuration: BiRefNet in 2.5 million parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NANO = NetworkConfig(
     heads=(2, 4, 8, 16),
     window=6,
     mlp_ratio=2,
-    widths=(16,) * 5,
+    widths=(48, 48, 32, 24, 16),
     aspp=32,
     kernels=(1, 3, 3),
     ipt=6,

@@ -13,24 +13,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SIDE = 0.3  # weight of each of the three side outputs
+L1 = 2.0  # weight of the mean error, unless a stage of training has its own
 SSIM_WINDOW, SSIM_STRIDE = 7, 3  # every third window: a ninth of the time
 # Stabilisers (0.01)^2 and (0.03)^2 of Wang et al. 2004, for a range of one.
 C1, C2 = 1e-4, 9e-4
 
 
-def total(logits: Tensor, sides: list[Tensor], alpha: Tensor) -> Tensor:
+def total(logits: Tensor, sides: list[Tensor], alpha: Tensor, l1: float = L1) -> Tensor:
     """Scalar loss of logits [B,1,H,W] and smaller ``sides`` [B,1,h,w] against alpha in 0..1."""
-    loss = final(logits, alpha)
+    loss = final(logits, alpha, l1)
     for side in sides:
         target = F.interpolate(alpha, side.shape[2:], mode="area")
         loss = loss + SIDE * (balanced(side, target) + iou(torch.sigmoid(side), target))
     return loss
 
 
-def final(logits: Tensor, alpha: Tensor) -> Tensor:
-    """BCE + IoU + SSIM / 2 + 2 L1."""
+def final(logits: Tensor, alpha: Tensor, l1: float = L1) -> Tensor:
+    """BCE + IoU + SSIM / 2 + ``l1`` L1.
+
+    Cross-entropy is lowest where alpha is the chance of being object, L1 where it is what is
+    likelier. The more of it, the fewer halves of an object come out half transparent.
+    """
     guess = torch.sigmoid(logits)
-    pixel = balanced(logits, alpha) + 2 * (guess - alpha).abs().mean()
+    pixel = balanced(logits, alpha) + l1 * (guess - alpha).abs().mean()
     return pixel + iou(guess, alpha) + 0.5 * (1 - ssim(guess, alpha))
 
 

@@ -16,13 +16,13 @@ from PIL import Image, ImageDraw
 
 from birefnet_export.contract import sha256
 
-from .run import KEPT
+from .run import KEPT, SHARPER
 from .sources import PACKAGES
 from .train import Plan, Progress
 
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pillow", "safetensors")
 # What a record repeats of the run before: its own "before" last, down to the random weights.
-FORMER = ("plan", "minutes", "steps", "training_scenes", "before")
+FORMER = ("plan", "minutes", "steps", "training_scenes", "parameters", "before")
 INK = {"loss": (0, 0, 0), "IoU": (0, 90, 200), "MAE": (200, 60, 0)}
 
 
@@ -53,6 +53,7 @@ def write(
             "parameters": parameters,
             "before": None if start is None else before(start),
             "kept": None if start is None else KEPT,
+            "sharper": None if start is None else SHARPER,
             "machine": {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "cpu": cpu()},
             "python": platform.python_version(),
             "libraries": {name: version(name) for name in LIBRARIES if present(name)},

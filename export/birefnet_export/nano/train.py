@@ -48,6 +48,7 @@ class Stage:
     rigid: bool = False
     settled: bool = False
     drawn: int = 1
+    l1: float = losses.L1
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Trainer:
         self.prepare(stage)
         with lean.rearranged(self.network, stage.rigid):
             images = images.contiguous(memory_format=torch.channels_last)
-            loss = losses.total(*lean.forward_sides(self.network, images), alpha)
+            loss = losses.total(*lean.forward_sides(self.network, images), alpha, stage.l1)
         self.network.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.update(share)

@@ -1,4 +1,4 @@
-"""The nano checkpoint: float16 safetensors beside this file, 3 MB."""
+"""The nano checkpoint: float16 safetensors beside this file, 5 MB."""
 
 from __future__ import annotations
 
@@ -72,6 +72,12 @@ def mean(states: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[s
         else value
         for key, value in last.items()
     }
+
+
+def sharper(state: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
+    """``state`` with logits that are ``factor`` times as large: the same outline, less doubt."""
+    last = ("decoder.conv_out1.0.weight", "decoder.conv_out1.0.bias")
+    return {key: value * factor if key in last else value for key, value in state.items()}
 
 
 def save(state: dict[str, Tensor], file: Path) -> None:
