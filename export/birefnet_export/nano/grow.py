@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from birefnet_export.config import NetworkConfig
+from birefnet_export.errors import CheckpointError
 from birefnet_export.network import BiRefNet
 
 
@@ -19,12 +20,14 @@ def grown(network: BiRefNet, config: NetworkConfig) -> BiRefNet:
     """``network`` as one of ``config``, in eval mode; the logits are the same but for rounding.
 
     New channels start at random, the same in every call, and are read with weights of zero. Raises
-    ValueError where ``config`` differs in more than wider ``widths``.
+    CheckpointError where ``config`` differs in more than wider ``widths``.
     """
     small = network.config
     wider = all(a <= b for a, b in zip(small.widths, config.widths, strict=True))
     if not wider or replace(small, widths=config.widths) != config:
-        raise ValueError(f"{small} cannot grow to {config}: only widths may differ, and be more")
+        raise CheckpointError(
+            f"weights of {small} cannot go on as {config}: only widths may differ, and be more"
+        )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         larger = BiRefNet(config)

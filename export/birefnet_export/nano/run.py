@@ -45,10 +45,10 @@ STAGES = (
     Stage(0.93, SIZE, 6),
     Stage(1.00, SIZE, 6, settled=True),
 )
-# Trained weights go on with their offsets, at half of the rate, half of the time at 256 pixels: the
-# third run spent half of its time at ``SIZE`` and there, at a high rate, lost some of what it could
-# do on photographs. At ``SIZE`` pictures are taken as they come, as the network will meet them, and
-# the end asks for decisions.
+# Trained weights go on with their offsets, at half of the rate, most of the time at 256 pixels or
+# less: the third run spent half of its time at ``SIZE`` and there, at a high rate, lost some of what
+# it could do on photographs. At ``SIZE`` pictures are taken as they come, as the network will meet
+# them, and the end asks for decisions.
 FURTHER = (
     Stage(0.20, 192, 12, drawn=2),
     Stage(0.62, 256, 10, drawn=2),
