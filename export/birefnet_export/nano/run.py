@@ -46,9 +46,9 @@ STAGES = (
     Stage(1.00, SIZE, 6, settled=True),
 )
 # Trained weights go on with their offsets, at half of the rate, most of the time at 256 pixels or
-# less: the third run spent half of its time at ``SIZE`` and there, at a high rate, lost some of what
-# it could do on photographs. At ``SIZE`` pictures are taken as they come, as the network will meet
-# them, and the end asks for decisions.
+# less: the third run, half of it at ``SIZE``, lost there, at a high rate, some of what it could do
+# on photographs. At ``SIZE`` pictures are taken as they come, as the network will meet them, and
+# the end asks for decisions.
 FURTHER = (
     Stage(0.20, 192, 12, drawn=2),
     Stage(0.62, 256, 10, drawn=2),
