@@ -315,7 +315,9 @@ def distances(name: str, size: int, count: int, folder: Path) -> dict[str, Dista
 @pytest.mark.parametrize(
     ("name", "size", "count"),
     [
-        ("nano", 384, 8),
+        # Half precision hardly moves trained weights, so few pictures decide by chance: over eight
+        # the ratio is 1.23 with two of PyTorch's threads and 1.37 with one, over 24 1.01 and 1.07.
+        ("nano", 384, 24),
         ("swin_v1_t", 256, 6),
         pytest.param("swin_v1_l", 256, 4, marks=pytest.mark.slow),
         pytest.param("swin_v1_t", 1024, 2, marks=pytest.mark.slow),
