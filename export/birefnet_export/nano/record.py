@@ -114,14 +114,13 @@ def draw(file: Path, progress: Progress) -> None:
     for row, (name, line) in enumerate(lines.items()):
         points = [(30 + t / last * (width - 40), (height - 20) * (1 - y)) for t, y in line]
         pen.line(points, fill=INK[name], width=2)
-        pen.text((width - 250, 95 + 14 * row), caption(name, progress), fill=INK[name])
+        pen.text((width - 250, 215 + 14 * row), caption(name, progress), fill=INK[name])
     for tenth in range(0, 11, 2):
         pen.text((4, (height - 20) * (1 - tenth / 10)), f"{tenth / 10:.1f}", fill="grey")
-        pen.text(
-            (30 + tenth / 10 * (width - 60), height - 14),
-            f"{tenth * last / 600:.0f} min",
-            fill="grey",
-        )
+        minutes = f"{tenth * last / 600:.0f} min"
+        # The first label begins at its tick, the last one ends there.
+        left = 30 + tenth / 10 * (width - 40 - pen.textlength(minutes))
+        pen.text((left, height - 14), minutes, fill="grey")
     canvas.save(file)
 
 
