@@ -136,11 +136,11 @@ def _half(values: Floats, factor: Floats) -> Halves | None:
 
 
 def _store(graph: onnx.GraphProto, tensor: onnx.TensorProto, half: Halves, factor: Floats) -> None:
-    """Replaces ``tensor`` by ``half``, and by ``factor`` where it is more than a one."""
+    """Replaces ``tensor`` by ``half``, times ``factor`` where it is not one."""
     name, cast = tensor.name, f"{tensor.name}.cast"
     names = (f"{name}.half", f"{name}.scale")
     tensor.CopyFrom(onnx.numpy_helper.from_array(half, names[0]))
-    if factor.size == 1:
+    if (factor == 1).all():
         cast = name
     else:
         graph.initializer.append(onnx.numpy_helper.from_array(factor, names[1]))

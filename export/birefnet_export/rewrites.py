@@ -1,7 +1,8 @@
 """Exact rewrites of the network's weights: fewer operations and smaller tensors, the same answer.
 
-Each function maps weights to weights; ``fixed.py`` puts the results to work. All are exact in real
-arithmetic, borders included; a test compares each with the original in float64.
+Each function but ``norm_scales``, which says what was folded, maps weights to weights; ``fixed.py``
+puts the results to work. All are exact in real arithmetic, borders included; a test compares each
+with the original in float64.
 """
 
 from __future__ import annotations

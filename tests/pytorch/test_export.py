@@ -192,6 +192,18 @@ def test_what_float16_does_not_hold_stays() -> None:
     assert np.array_equal(y, np.concatenate(list(values.values())))
 
 
+def test_a_scale_of_one_channel_is_stored_as_well() -> None:
+    exact, scale = np.linspace(-1, 1, 1025, dtype=np.float32)[None], np.full(1, 1 / 3, np.float32)
+    weight = onnx.numpy_helper.from_array(exact * scale, "w")
+    node = onnx.helper.make_node("Neg", ["w"], ["y"])
+    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 1025])
+    body = onnx.helper.make_graph([node], "g", [], [out], [weight])
+    model = graph.compact(onnx.helper.make_model(body), [scale])
+    assert graph.operators(model)["Mul"] == 1
+    (y,) = onnx.reference.ReferenceEvaluator(model).run(None, {})
+    assert np.array_equal(y, -exact * scale)
+
+
 def test_a_leftover_operator_stops_the_export() -> None:
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
     node = onnx.helper.make_node("Identity", ["x"], ["y"])

@@ -451,16 +451,20 @@ def test_what_is_kept_is_a_mean_of_before_middle_and_end(
     assert ending(None, run) is run.average.state
     run.middle = {k: v + 1 if v.is_floating_point() else v for k, v in before.items()}
     run.average.state = {k: v + 3 if v.is_floating_point() else v for k, v in before.items()}
-    last = ("decoder.conv_out1.0.weight", "decoder.conv_out1.0.bias")
-    for key, value in ending(weights.FILE, run).items():
-        if "running_" in key or key.endswith("batches_tracked"):
-            continue
-        if value.is_floating_point():
-            # Float32 rounds values of hundreds.
-            expected = (before[key] + 0.3 + 1.2) * (SHARPER if key in last else 1)
-            torch.testing.assert_close(value, expected, atol=1e-4, rtol=1e-6)
-        else:
-            assert torch.equal(value, run.average.state[key])
+    moved_by = {key: value + 0.3 + 1.2 for key, value in before.items()}
+    expected = weights.sharper(moved_by, SHARPER)
+    found = ending(weights.FILE, run)
+    for key in dict(run.network.named_parameters()):
+        # Float32 rounds values of hundreds.
+        torch.testing.assert_close(found[key], expected[key], atol=1e-4, rtol=1e-6)
+    head = "decoder.conv_out1.0.bias"
+    torch.testing.assert_close(expected[head], moved_by[head] * 1.25)
+
+
+def test_a_mean_of_weights_leaves_whole_numbers_to_the_last() -> None:
+    states = [{"w": torch.tensor([w]), "n": torch.tensor(n)} for w, n in ((1.0, 1), (3.0, 2))]
+    found = weights.mean(states, [0.25, 0.75])
+    assert (float(found["w"]), int(found["n"])) == (2.5, 2)
 
 
 def test_statistics_are_measured_on_the_average_itself() -> None:

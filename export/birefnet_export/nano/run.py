@@ -64,7 +64,7 @@ RATE = 2.5e-3
 KEPT = {"before": 0.3, "middle": 0.3, "end": 0.4}
 # Factor of the logits of what is kept: cross-entropy and the mean leave it in more doubt than it is
 # wrong. Chosen among 1, 1.25, 1.5, 2 and 3 on HELD and the lemur: MAE 0.0650 and 0.0122 with 1,
-# 0.0632 and 0.0113 with this one, 0.0623 and 0.0116 with 2, which suits glass and soft edges less.
+# 0.0632 and 0.0113 with this one, 0.0623 and 0.0116 with 2, which suits glass less.
 SHARPER = 1.25
 MEASURED = 24  # batches of six that give the statistics of what is kept
 TESTED = 40  # held-out scenes that a test during the run takes

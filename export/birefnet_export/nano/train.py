@@ -39,7 +39,7 @@ class Stage:
     ``batch`` is of the whole team. A ``rigid`` stage runs the deformable convolutions as plain
     ones: see ``lean``. In a ``settled`` one batch norms keep their statistics, as in use: those of
     a few pictures are too rough to end with. For every picture trained on ``drawn`` are drawn: see
-    ``hard``.
+    ``hard``. ``l1`` weighs the mean error: see ``losses``.
     """
 
     until: float
