@@ -54,7 +54,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "weights", nargs="?", default="export/birefnet_export/nano/nano.safetensors"
     )
-    parser.add_argument("--size", type=int, default=384)
+    parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--pictures", type=int, default=8)
     return parser.parse_args()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from measuring.child import Child, ContestantError
 
 NEEDED = ("valgrind", "vgdb")
-# Side of the model's input that pictures are shrunk to: nano's.
+# Side of the model's input that pictures are shrunk to: that of the baseline, an earlier nano's.
 SIDE = 384
 
 

@@ -38,7 +38,7 @@ def open_folder(model: str) -> tuple[Path, Contract]:
     if model == NANO:
         raise MissingError(
             "the embedded model nano has no TensorRT graph: "
-            f"birefnet-export {_NANO_WEIGHTS} out/nano --size 384, then "
+            f"birefnet-export {_NANO_WEIGHTS} out/nano --size 512, then "
             "birefnet-build out/nano"
         )
     folder = Path(model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from birefnet_export.checkpoint import ORDER_KEY
 from birefnet_export.config import NetworkConfig
 
-SIZE = 384  # pixels of the contract, both ways
+SIZE = 512  # pixels of the contract, both ways
 NANO = NetworkConfig(
     embed=24,
     depths=(1, 2, 4, 2),
