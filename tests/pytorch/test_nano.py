@@ -442,14 +442,13 @@ def test_a_network_grows_in_the_widths_of_its_decoder_alone() -> None:
             grown(small, other)
 
 
-def test_what_is_kept_is_a_mean_of_before_middle_and_end(
+def test_what_is_kept_is_a_mean_of_before_and_end(
     scenes: Bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("birefnet_export.nano.run.MEASURED", 1)
     before = weights.load().state_dict()
     run = Trainer(weights.load(), [scenes], PLAN)
     assert ending(None, run) is run.average.state
-    run.middle = {k: v + 1 if v.is_floating_point() else v for k, v in before.items()}
     run.average.state = {k: v + 3 if v.is_floating_point() else v for k, v in before.items()}
     moved_by = {key: value + 1.2 for key, value in before.items()}
     expected = weights.sharper(moved_by, SHARPER)
@@ -503,23 +502,6 @@ def means(network: torch.nn.Module) -> list[torch.Tensor]:
     return [v for key, v in network.state_dict().items() if key.endswith("running_mean")]
 
 
-def test_the_average_is_set_aside_once(scenes: Bytes, tmp_path: Path) -> None:
-    run = trainer(scenes)
-    run.run(tmp_path / "checkpoint.pt", steps=1)
-    assert run.middle is None
-    run.update(0.6)
-    aside = run.middle
-    assert aside is not None
-    run.update(0.7)
-    assert run.middle is aside
-    run.save(tmp_path / "checkpoint.pt")
-    resumed = trainer(scenes)
-    assert resumed.resume(tmp_path / "checkpoint.pt")
-    assert resumed.middle is not None
-    assert all(torch.equal(value, aside[key]) for key, value in resumed.middle.items())
-    assert not all(torch.equal(value, aside[key]) for key, value in run.average.state.items())
-
-
 def test_a_record_names_the_weights_before(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     file.write_bytes(b"weights")
@@ -539,7 +521,7 @@ def test_a_record_says_what_is_kept(tmp_path: Path) -> None:
     record.write(file, PLAN, Progress(9, 60.0), {}, 5, 7, weights.FILE)
     found = json.loads(file.read_text())
     assert (found["minutes"], found["before"]["plan"]["rate"]) == (1.0, RATE)
-    assert found["kept"] == {"before": 0.6, "middle": 0.0, "end": 0.4}
+    assert found["kept"] == {"before": 0.6, "end": 0.4}
     assert found["sharper"] == 1.25
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from birefnet_export.errors import CheckpointError
 from birefnet_export.network import BiRefNet
@@ -27,7 +27,6 @@ from .team import Team
 DECAY = 0.995  # over about 200 steps
 SAVE_EVERY = 60.0  # seconds of training between checkpoints
 TEST_EVERY = 600.0  # seconds of training between evaluations
-MIDDLE = 0.55  # share of the time after which the average is set aside
 CLIP = 1.0  # largest norm of a step's gradient
 EDGES = ("patch_embed", "offset_conv", "modulator_conv")  # in the names of what AdamW trains
 
@@ -120,7 +119,6 @@ class Trainer:
         self.team = team or Team()
         self.optimizers = optimizers(network, plan, self.team)
         self.average = Average(network, DECAY)
-        self.middle: dict[str, Tensor] | None = None
         self.progress = Progress()
 
     def run(self, checkpoint: Path, steps: int | None = None) -> Progress:
@@ -189,8 +187,6 @@ class Trainer:
                 group["lr"] = self.plan.rate_at(share)
             optimizer.step()
         self.average.update(self.network)
-        if self.middle is None and share >= MIDDLE:
-            self.middle = {key: value.clone() for key, value in self.average.state.items()}
 
     def note(self, loss: float) -> None:
         """Smooths the loss over about 50 steps and prints a line about every 10 seconds."""
@@ -224,7 +220,6 @@ class Trainer:
                 "network": self.network.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "average": self.average.state,
-                "middle": self.middle,
                 "updates": self.average.count,
                 "progress": vars(self.progress),
                 "start": self.plan.start,
@@ -250,7 +245,6 @@ class Trainer:
         for optimizer, state in zip(self.optimizers, stored["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         self.average.load(stored["average"], stored["updates"])
-        self.middle = stored["middle"]
         self.progress = Progress(**stored["progress"])
         return True
 
