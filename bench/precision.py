@@ -22,6 +22,7 @@ from birefnet_export.config import BACKBONES
 from birefnet_export.contract import IMAGENET_MEAN, IMAGENET_STD
 from birefnet_export.fixed import FixedBiRefNet
 from birefnet_export.half import run_half
+from birefnet_export.nano.config import SIZE
 from birefnet_export.network import BiRefNet
 from birefnet_export.parity import Array, run_torch
 from birefnet_export.pictures import fixed_pictures, normalise
@@ -54,7 +55,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "weights", nargs="?", default="export/birefnet_export/nano/nano.safetensors"
     )
-    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--size", type=int, default=SIZE)
     parser.add_argument("--pictures", type=int, default=8)
     return parser.parse_args()
 
