@@ -188,11 +188,45 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         sources.debian(held_out=False)
 
 
+def test_wallpapers_of_other_packages_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (120, 120, 3), np.uint8)
+    for name in ("ours", "theirs"):
+        Image.fromarray(noise).save(tmp_path / f"{name}.png")
+    monkeypatch.setattr(sources, "WALLPAPERS", (tmp_path,))
+    monkeypatch.setattr(sources, "owned", lambda: {tmp_path / "ours.png"})
+    assert sources.found()[2] == [tmp_path / "ours.png"]
+    before = sources.listing()
+    assert (before["cutouts"], before["photos"]) == (0, 1)
+    (tmp_path / "theirs.png").unlink()
+    assert sources.listing() == before
+    monkeypatch.setattr(sources, "owned", set)
+    assert sources.listing()["photos"] == 0
+
+
 def test_the_split_shares_no_picture() -> None:
     paths = [Path(f"/pictures/{n}.png") for n in range(400)]
     train, held = sources.pick(paths, False), sources.pick(paths, True)
     assert sorted(train + held) == sorted(paths)
     assert 20 < len(held) < 100
+
+
+def test_runs_on_the_same_scenes_join_them_otherwise_from_other_weights(
+    scenes: Bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = []
+
+    def noted(pools: list[Bytes], seed: tuple[int, ...], *shape: int) -> None:
+        seeds.append(seed)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("birefnet_export.nano.train.batch", noted)
+    for start in ("", "0123456789", "f123456789"):
+        run = Trainer(BiRefNet(TINY), [scenes], replace(PLAN, start=start))
+        with pytest.raises(KeyboardInterrupt):
+            run.step()
+    assert len(set(seeds)) == 3
 
 
 def test_a_pool_is_made_once(made_up: sources.Sources, tmp_path: Path) -> None:
@@ -242,14 +276,21 @@ def test_blur_leaves_alpha_and_most_pictures_alone(made_up: sources.Sources) -> 
     assert all(np.abs(np.diff(one[..., :3].astype(int), axis=0)).mean() < detail for one in soft)
 
 
-def test_an_edge_parts_two_surfaces() -> None:
+@pytest.mark.parametrize("corner", [0, 1])
+def test_an_edge_parts_two_surfaces(corner: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("birefnet_export.nano.batches.CORNER", corner)
+    most = 0
     for seed in range(20):
         plane = half(np.random.default_rng(seed), 64)
-        assert (plane.min(), plane.max()) == (0, 1)
-        # At most four pixels wide and 64 * sqrt(2) long.
-        assert ((plane > 0) & (plane < 1)).mean() < 4 * 1.5 / 64
-        # Straight: a plane's two sides are convex, so no row changes side twice.
-        assert (np.abs(np.diff((plane > 0.5).astype(int), axis=1)).sum(axis=1) <= 1).all()
+        # The corner may lie outside of the frame, with all of its side.
+        assert plane.min() == 0
+        assert plane.max() == 1 or (corner and plane.max() == 0)
+        # At most four pixels wide and 64 * sqrt(2) long, each of them.
+        assert ((plane > 0) & (plane < 1)).mean() < (1 + corner) * 4 * 1.5 / 64
+        # One side is convex, so no row crosses more edges than there are.
+        crossed = np.abs(np.diff((plane > 0.5).astype(int), axis=1)).sum(axis=1)
+        most = max(most, int(crossed.max()))
+    assert most == 1 + corner
 
 
 def test_crops_are_stretched_and_whole_pictures_are_not() -> None:
@@ -450,7 +491,7 @@ def test_what_is_kept_is_a_mean_of_before_and_end(
     run = Trainer(weights.load(), [scenes], PLAN)
     assert ending(None, run) is run.average.state
     run.average.state = {k: v + 3 if v.is_floating_point() else v for k, v in before.items()}
-    moved_by = {key: value + 1.2 for key, value in before.items()}
+    moved_by = {key: value + 0.9 for key, value in before.items()}
     expected = weights.sharper(moved_by, SHARPER)
     found = ending(weights.FILE, run)
     for key in dict(run.network.named_parameters()):
@@ -521,7 +562,7 @@ def test_a_record_says_what_is_kept(tmp_path: Path) -> None:
     record.write(file, PLAN, Progress(9, 60.0), {}, 5, 7, weights.FILE)
     found = json.loads(file.read_text())
     assert (found["minutes"], found["before"]["plan"]["rate"]) == (1.0, RATE)
-    assert found["kept"] == {"before": 0.6, "end": 0.4}
+    assert found["kept"] == {"before": 0.7, "end": 0.3}
     assert found["sharper"] == 1.25
 
 
@@ -533,12 +574,14 @@ def test_the_record_is_of_the_committed_weights() -> None:
     assert {*kinds(HELD), *LATER.kinds, "photo", "all"} == held.keys()
     assert held["all"]["boundary"] > 0.67
     assert held["all"]["iou"] > 0.88
-    assert held["all"]["mae"] < 0.058
-    # Wanted is 0.02: in four of these 18 scenes the network sees an object.
-    assert held["all"]["empty"] < 0.04
-    assert verdict(held) == "as recorded in nano.json"
+    assert held["all"]["mae"] < 0.054
+    assert held["all"]["empty"] < 0.02
+    pictures = stored["sources"]
+    assert verdict(held, pictures) == "as recorded in nano.json"
     other = {"all": held["all"] | {"iou": 0.5}}
-    assert verdict(other).startswith("not as recorded in nano.json: iou 0.5 for 0.8")
+    assert verdict(other, pictures).startswith("not as recorded in nano.json: iou 0.5 for 0.8")
+    more = pictures | {"photos": pictures["photos"] + 1}
+    assert verdict(held, more).startswith("not comparable with nano.json")
 
 
 def test_the_curve_is_a_picture(tmp_path: Path) -> None:
@@ -576,7 +619,7 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(scenes: Bytes, tmp_path
 
 def test_a_run_that_began_with_other_weights_is_not_taken_up(scenes: Bytes, tmp_path: Path) -> None:
     trainer(scenes).save(tmp_path / "checkpoint.pt")
-    further = Trainer(BiRefNet(TINY), [scenes], replace(PLAN, start="of other weights"))
+    further = Trainer(BiRefNet(TINY), [scenes], replace(PLAN, start="ab" * 32))
     with pytest.raises(CheckpointError, match="another folder"):
         further.resume(tmp_path / "checkpoint.pt")
 

@@ -56,7 +56,8 @@ def main() -> None:
     recipes = {"held": HELD, "later": LATER, "photo": PHOTOGRAPHED}
     held = [pool(args.cache, name, r, load, args.threads) for name, r in recipes.items()]
     if args.evaluate:
-        print(verdict(evaluate(weights.FILE, held, args.out / "evaluation.json")))
+        result = evaluate(weights.FILE, held, args.out / "evaluation.json")
+        print(verdict(result, sources.listing()))
     else:
         train(args, held)
 
@@ -85,9 +86,18 @@ def kinds(recipe: Recipe) -> list[str]:
     return [recipe.kind(index) or "plain" for index in range(recipe.count)]
 
 
-def verdict(result: dict[str, dict[str, float | None]]) -> str:
-    """Whether ``result`` is what the record beside the committed weights says, to two in 1,000."""
-    recorded = json.loads(weights.FILE.with_name("nano.json").read_text())["held_out"]["all"]
+def verdict(result: dict[str, dict[str, float | None]], pictures: dict[str, int | str]) -> str:
+    """Whether ``result`` is what the record beside the committed weights says, to two in 1,000.
+
+    Scenes are the same only where the source ``pictures`` are: see ``sources.listing``.
+    """
+    stored = json.loads(weights.FILE.with_name("nano.json").read_text())
+    if pictures != stored["sources"]:
+        return (
+            "not comparable with nano.json, whose scenes are made of other pictures: "
+            f"{stored['sources']}, here {pictures}"
+        )
+    recorded = stored["held_out"]["all"]
     pairs = [(name, result["all"][name] or 0.0, recorded[name]) for name in ("iou", "mae")]
     if all(abs(found - said) < 0.002 for _, found, said in pairs):
         return "as recorded in nano.json"

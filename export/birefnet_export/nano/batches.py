@@ -16,7 +16,8 @@ from .scenes import composite, joined
 
 SMALLEST_CROP = 0.65  # of an object's frame, and of a background
 PLACE = 0.3  # share of objects on the background that was made with them
-HALVED = 0.15  # share of other backgrounds that are two, with an edge between them
+HALVED = 0.2  # share of other backgrounds that are two, with an edge between them
+CORNER = 0.35  # share of these edges that end in a corner
 SOFT = 0.15  # share of layers, and of shots, out of focus
 
 
@@ -65,11 +66,21 @@ def ground(rng: Rng, pool: Bytes, index: int, size: int) -> Bytes:
 def half(rng: Rng, size: int) -> Plane:
     """[S,S], one on one side of a straight edge and zero on the other: floor and wall, sea and sky.
 
-    Three in five are nearly level. The lower of two surfaces was often taken for the object.
+    Three in five are nearly level. The lower of two surfaces was often taken for the object, and so
+    was a table whose corner is seen: ``CORNER`` of the edges have another that cuts them short.
     """
     angle = rng.normal(0, 0.1) if rng.random() < 0.6 else rng.uniform(-np.pi, np.pi)
+    plane = side(rng, size, (0.5, rng.uniform(0.3, 0.9)), angle)
+    if rng.random() >= CORNER:
+        return plane
+    spot = (rng.uniform(0.15, 0.85), rng.uniform(0.15, 0.85))
+    return plane * side(rng, size, spot, rng.uniform(-np.pi, np.pi))
+
+
+def side(rng: Rng, size: int, spot: tuple[float, float], angle: float) -> Plane:
+    """[S,S], one below the line through ``spot`` (x, y in 0..1), which is level at ``angle`` 0."""
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) / np.float32(size)
-    across = (y - rng.uniform(0.3, 0.9)) * np.cos(angle) + (x - 0.5) * np.sin(angle)
+    across = (y - spot[1]) * np.cos(angle) + (x - spot[0]) * np.sin(angle)
     return as_float(np.clip(across * size / rng.uniform(1, 4) + 0.5, 0, 1))
 
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from birefnet_export.contract import sha256
 
 from .run import KEPT, SHARPER
-from .sources import PACKAGES
+from .sources import PACKAGES, listing
 from .train import Plan, Progress
 
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pillow", "safetensors")
@@ -61,6 +61,7 @@ def write(
                 name: {"version": package(name), "licence": licence}
                 for name, licence in PACKAGES.items()
             },
+            "sources": listing(),
         },
         indent=1,
     )

@@ -20,6 +20,7 @@ KINDS = ("hair", "glass", "shadow", "dark", "clutter", "empty", "table", "wall",
 # both very dark or very light, of glass, with a cast shadow, with a mirror image underneath.
 EMPTY, DOUBLE, CAMOUFLAGE, EXTREME, GLASS, SHADOW, MIRROR = 0.04, 0.14, 0.12, 0.08, 0.05, 0.5, 0.06
 DARK = 0.1  # share of joined scenes with both: by chance they meet in one of a hundred
+VOID = 0.03  # share of joined scenes without an object beside those that chance makes
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def stacked(seed: int, sources: Sources, size: int, kind: str = "") -> Bytes:
 
 def joined(rng: Rng, front: Bytes, behind: Bytes) -> Bytes:
     """An object [S,S,4] (straight RGBA) on a background [S,S,3] as a new shot: RGBA [S,S,4]."""
-    kind = "dark" if rng.random() < DARK else ""
+    chance = rng.random()
+    kind = "dark" if chance < DARK else "empty" if chance < DARK + VOID else ""
     cut = Foreground(to_float(front[..., :3]), to_float(front[..., 3]))
     made = compose(rng, cut, to_float(behind), kind)
     return np.dstack([made.shot, made.alpha])

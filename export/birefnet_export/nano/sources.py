@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -85,8 +86,7 @@ def debian(held_out: bool, workers: int = 2) -> Sources:
 
     Raises ``SourcesMissing`` with the command that installs them.
     """
-    art = [path for folder in FOLDERS for path in (CLIPART / folder).rglob("*.png")]
-    walls, stamps = list(wallpapers()), list(photographed())
+    art, stamps, walls = found()
     if len(art) < 1000 or len(walls) < 20 or len(stamps) < 200:
         raise SourcesMissing(
             f"found {len(art)} cut-outs under {CLIPART}, {len(stamps)} photographed ones under "
@@ -114,6 +114,37 @@ def pick(paths: list[Path], held_out: bool) -> list[Path]:
     return chosen
 
 
+def found() -> tuple[list[Path], list[Path], list[Path]]:
+    """Cut-outs, photographed ones and photographs among the files of ``PACKAGES``, not decoded.
+
+    Another package's wallpapers would move every photograph to another number, and so make other
+    scenes of the same seeds.
+    """
+    files = owned()
+    art = [path for folder in FOLDERS for path in (CLIPART / folder).rglob("*.png")]
+    stamps = [path for path in photographed() if path in files]
+    return [path for path in art if path in files], stamps, list(wallpapers(files))
+
+
+def owned() -> set[Path]:
+    """The files of ``PACKAGES`` as dpkg lists them; none where there is no dpkg."""
+    try:
+        listed = subprocess.run(
+            ["dpkg-query", "-L", *PACKAGES], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return set()
+    return {Path(line) for line in listed.stdout.splitlines()}
+
+
+def listing() -> dict[str, int | str]:
+    """How many files of each sort there are to choose from, and the SHA-256 of their names."""
+    sorts = dict(zip(("cutouts", "stamps", "photos"), found(), strict=True))
+    names = "\n".join(str(path) for paths in sorts.values() for path in sorted(set(paths)))
+    digest = hashlib.sha256(names.encode()).hexdigest()
+    return {name: len(set(paths)) for name, paths in sorts.items()} | {"sha256": digest}
+
+
 def photographed() -> Iterator[Path]:
     """The stamps that are photographs."""
     for folder in STAMP_FOLDERS:
@@ -122,11 +153,11 @@ def photographed() -> Iterator[Path]:
                 yield path
 
 
-def wallpapers() -> Iterator[Path]:
+def wallpapers(files: set[Path]) -> Iterator[Path]:
     """One file per picture: the same wallpaper comes in many sizes, often as links to one file."""
     for root in WALLPAPERS:
         groups: dict[tuple[Path, int], Path] = {}
-        for path in sorted(root.rglob("*")):
+        for path in sorted(files.intersection(root.rglob("*"))):
             if path.suffix in {".jpg", ".png", ".webp"} and not SUBJECTS.intersection(
                 (path.stem, *path.parts)
             ):

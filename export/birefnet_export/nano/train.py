@@ -119,6 +119,8 @@ class Trainer:
         self.team = team or Team()
         self.optimizers = optimizers(network, plan, self.team)
         self.average = Average(network, DECAY)
+        # Runs on the same scenes join them otherwise where they began with other weights.
+        self.salt = int(plan.start[:8] or "0", 16)
         self.progress = Progress()
 
     def run(self, checkpoint: Path, steps: int | None = None) -> Progress:
@@ -147,7 +149,7 @@ class Trainer:
         stage = self.plan.stage(share)
         # The only random thing in a step besides its batch is dropout.
         torch.manual_seed(self.plan.seed * 1_000_003 + number)
-        seed = (self.plan.seed, number, self.team.rank)
+        seed = (self.plan.seed, number, self.team.rank, self.salt)
         count = self.team.share(stage.batch)
         images, alpha = batch(self.pools, seed, count * stage.drawn, stage.size)
         if stage.drawn > 1:
