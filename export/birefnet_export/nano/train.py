@@ -120,7 +120,7 @@ class Trainer:
         self.optimizers = optimizers(network, plan, self.team)
         self.average = Average(network, DECAY)
         # Runs on the same scenes join them otherwise where they began with other weights.
-        self.salt = int(plan.start[:8] or "0", 16)
+        self.salt = int("0" + plan.start[:8], 16)
         self.progress = Progress()
 
     def run(self, checkpoint: Path, steps: int | None = None) -> Progress:
