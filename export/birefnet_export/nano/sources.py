@@ -118,8 +118,8 @@ def pick(paths: list[Path], held_out: bool) -> list[Path]:
 def found() -> tuple[list[Path], list[Path], list[Path]]:
     """Cut-outs, photographed ones and photographs among the files of ``PACKAGES``, not decoded.
 
-    Scenes name them by number: without the last of the 14 photographs that are held out, half of the
-    held-out scenes are others.
+    Scenes name them by number: without the last of the 14 photographs that are held out, half of
+    the held-out scenes are others.
     """
     files = owned()
     art = {path for folder in FOLDERS for path in (CLIPART / folder).rglob("*.png")}
