@@ -196,6 +196,29 @@ def test_kill_within_the_intent(tmp_path: Path) -> None:
     assert parts(out) == []
 
 
+def test_a_worker_outlives_its_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes parts while the next run removes those that are there, and after that."""
+
+    def rmdir(folder: Path) -> None:
+        if late:
+            late.pop().write_bytes(b"late")
+        remove(folder)
+
+    one, out = task(tmp_path / "in"), tmp_path / "out"
+    with pytest.raises(Killed), Ledger(out, MARKS) as ledger:
+        finish(ledger.assign(one))
+        late = [Path(ledger.assign(one).part) for _ in range(3)]
+        raise Killed
+    last = late[0]
+    remove = Path.rmdir
+    monkeypatch.setattr(Path, "rmdir", rmdir)
+    with Ledger(out, MARKS):
+        assert late == []
+        with pytest.raises(FileNotFoundError):
+            last.write_bytes(b"later still")
+    assert parts(out) == []
+
+
 def test_an_old_intent_is_not_carried_out_again(tmp_path: Path) -> None:
     one, out = task(tmp_path / "in"), tmp_path / "out"
     with Ledger(out, MARKS) as ledger:

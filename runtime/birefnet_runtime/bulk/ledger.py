@@ -1,9 +1,9 @@
 """``manifest.jsonl``: what a batch has done, one line of JSON per picture, safe against kill -9.
 
-A worker writes a result whole into ``OUT/.birefnet``. To commit it, the ledger writes down what it
-is about to do (``intent``), renames the result onto its target, and appends the line. Whenever the
-process ends, the next one finds either no intent, and the picture is done again; or the intent, and
-finishes it. So no line is lost or repeated, and no target is ever half-written.
+A worker writes a result whole into the run's folder in ``OUT/.birefnet``. To commit it, the ledger
+writes down what it is about to do (``intent``), renames the result onto its target, and appends the
+line. Whenever the process ends, the next one finds either no intent, and the picture is done again;
+or the intent, and finishes it. So no line is lost or repeated, and no target is ever half-written.
 
 Lines are appended by one write each, and reach the disk (fsync) with the first line ``FLUSH``
 seconds after the last time, and whenever there is nothing left to do. A power cut can cost the
@@ -16,6 +16,7 @@ The last line about a picture counts. ``source`` and ``target`` are paths below 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -66,7 +67,7 @@ class Ledger:
         self._out, self._marks, self._shard = out, marks, shard
         self._label = f"shard-{shard.label}" if shard else "all"
         self._folder = out / FOLDER
-        self._run, self._count = secrets.token_hex(4), 0
+        self._run, self._count = self._folder / self._label / secrets.token_hex(4), 0
         self.entries: dict[str, Entry] = {}
         self.remarks: list[str] = []
 
@@ -85,9 +86,12 @@ class Ledger:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         with self._stack:
             self.flush()
+            # What an error cut short is for the next run to finish.
+            if kind is None:
+                _remove(self._run)
 
     def _open(self, stack: ExitStack) -> None:
         (self._folder / self._label).mkdir(parents=True, exist_ok=True)
@@ -104,12 +108,12 @@ class Ledger:
                 if known is None or known.time <= entry.time:
                     self.entries[name] = entry
         self._recover()
+        self._run.mkdir()
 
     def assign(self, task: Task) -> Task:
         """``task`` with a place for its result."""
         self._count += 1
-        part = self._folder / self._label / f"{self._run}-{self._count}"
-        return replace(task, part=str(part))
+        return replace(task, part=str(self._run / str(self._count)))
 
     def is_done(self, task: Task) -> bool:
         """Whether the target is there, made from this source with this model and these options.
@@ -156,7 +160,8 @@ class Ledger:
     def _place(self, task: Task, line: dict[str, Any]) -> str | None:
         """Announce ``line``, and rename the result onto its target; why not, if it cannot be."""
         intent = self._intent(self._label)
-        announced = {"part": Path(task.part).name, "line": line}
+        part = Path(task.part).relative_to(self._run.parent).as_posix()
+        announced = {"part": part, "line": line}
         intent.write_text(json.dumps(announced), encoding="ascii")
         target = self._out / task.target
         try:
@@ -230,8 +235,8 @@ class Ledger:
             if intent.exists():
                 self._finish(intent, folder)
                 intent.unlink()
-            for part in folder.iterdir():
-                part.unlink()
+            for run in folder.iterdir():
+                _remove(run)
             if folder not in own:
                 folder.rmdir()
 
@@ -255,6 +260,24 @@ class Ledger:
             return
         if finished:
             self._append(line)
+
+
+def _remove(run: Path) -> None:
+    """Remove a run's folder and the parts in it.
+
+    A worker that outlives its batch for a moment may be adding one. It cannot where the folder is
+    gone.
+    """
+    if not run.is_dir():
+        run.unlink()
+    while run.exists():
+        for part in run.iterdir():
+            part.unlink()
+        try:
+            run.rmdir()
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
 
 
 def _entry(line: dict[str, Any]) -> Entry:
