@@ -88,6 +88,7 @@ class Subject:
             "mean": list(contract.mean),
             "std": list(contract.std),
             "activation": contract.activation,
+            "mirror": contract.mirror,
         }
 
 

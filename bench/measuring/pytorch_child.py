@@ -46,7 +46,7 @@ class PyTorch:
         # Float32 is float32 here: TF32 keeps 11 of its 24 bits.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch_child.sample(torch_child.plain)
-        network = self._load(request["weights"], request["patch_order"])
+        network = self._load(request["weights"], request["patch_order"], request["contract"])
         network = network.to(self._device)
         self._network: Callable[[Any], Any] = network.half() if self._half else network
         if kind == "compile":
@@ -58,14 +58,16 @@ class PyTorch:
             "libraries": {"torch": str(torch.__version__)},
         }
 
-    def _load(self, weights: str, order: str) -> Any:
+    def _load(self, weights: str, order: str, fields: dict[str, Any]) -> Any:
         from birefnet_export.config import BACKBONES
 
         if weights in BACKBONES:
             return self._child.load(weights)
         from birefnet_export import checkpoint
+        from birefnet_export.mirror import Mirrored
 
-        return checkpoint.load(weights, order).network.eval().requires_grad_(False)
+        network = checkpoint.load(weights, order).network.eval().requires_grad_(False)
+        return Mirrored(network) if fields["mirror"] else network
 
     def _about(self, kind: str) -> str:
         where = self._torch.cuda.get_device_name() if self._device == "cuda" else "CPU"

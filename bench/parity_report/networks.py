@@ -5,18 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from birefnet_export.half import HalfArithmetic
-from birefnet_export.network import BiRefNet
 from birefnet_export.parity import Array, sigmoid
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def prepare(name: str, network: BiRefNet, cuda: bool) -> tuple[BiRefNet, Callable[[], Any]]:
+
+def prepare(name: str, network: Network, cuda: bool) -> tuple[Network, Callable[[], Any]]:
     """The network as ``name`` runs it, and the context that its runs need."""
     half = name != "torch-fp32"
     if half or cuda:
@@ -35,7 +36,7 @@ def prepare(name: str, network: BiRefNet, cuda: bool) -> tuple[BiRefNet, Callabl
 
 
 def starter(
-    name: str, network: BiRefNet, cuda: bool
+    name: str, network: nn.Module, cuda: bool
 ) -> tuple[Callable[[int], Callable[[Array], Array]], str]:
     """How ``TensorExecutor`` starts it, for any batch, and what it is in words."""
     ready, rounding = prepare(name, network, cuda)

@@ -45,10 +45,10 @@ def examine(
 ) -> tuple[list[Departure], dict[str, str]]:
     """Every executor of ``names`` that can be looked into, on one uint8 [h,w,3], and the others.
 
-    Raises Unavailable without the network.
+    For models that take no mirror image. Raises Unavailable without the network.
     """
     image = to_tensor(picture[None], subject.contract)
-    expected = of_network(subject.torch(), image)
+    expected = of_network(subject.inner(), image)
     found: dict[str, dict[str, float]] = {}
     missing = {}
     for name in names:
@@ -86,11 +86,11 @@ def probe(name: str, subject: Subject, settings: Settings, image: Array) -> Tens
     contract = subject.contract
     batch = np.repeat(image, contract.batch, 0)
     if name == "torch-half":
-        network, rounding = networks.prepare(name, subject.torch(), False)
+        network, rounding = networks.prepare(name, subject.inner(), False)
         return of_network(network, image, rounding)
     if name == "ort-cpu":
         model = subject.plain
-        places = in_plain(model, subject.torch().config.depths, len(subject.torch().config.kernels))
+        places = in_plain(model, subject.inner().config.depths, len(subject.inner().config.kernels))
         session = open_cpu(with_more(model, list(places.values())), settings.threads)
         values = session.run(list(places.values()), {contract.input: batch})
         return _first_rows(places, values)

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import onnx
+from torch import nn
 
 from birefnet_export import checkpoint, graph, trace
 from birefnet_export.checkpoint import SUFFIXES, assemble
@@ -24,6 +25,7 @@ from birefnet_export.contract import (
 from birefnet_export.errors import CheckpointError
 from birefnet_export.export import DEFAULT_SIZE
 from birefnet_export.fixed import FixedBiRefNet
+from birefnet_export.mirror import answering
 from birefnet_export.network import BiRefNet, check_size
 from birefnet_export.typed.network import typed_graph
 from birefnet_runtime import model as models
@@ -65,8 +67,12 @@ class Subject:
         """The model folder, or None for bare files and weights."""
         return None if self.model is None else models.folder_of(self.model)
 
-    def torch(self) -> BiRefNet:
-        """The float32 network; Unavailable without weights."""
+    def torch(self) -> nn.Module:
+        """The float32 network as the contract has it answer; Unavailable without weights."""
+        return answering(self.inner(), self.contract)
+
+    def inner(self) -> BiRefNet:
+        """The float32 network itself; Unavailable without weights."""
         if self.network is None:
             raise Unavailable("needs the weights: --weights FILE (or WEIGHTS= with make)")
         return self.network
@@ -74,7 +80,8 @@ class Subject:
     @cached_property
     def fixed(self) -> FixedBiRefNet:
         """The network rewritten for export."""
-        return FixedBiRefNet(self.torch(), self.contract.height, self.contract.width)
+        contract = self.contract
+        return FixedBiRefNet(self.inner(), contract.height, contract.width, contract.mirror)
 
     @cached_property
     def plain(self) -> onnx.ModelProto:

@@ -27,6 +27,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="N[,N...]",
         help="pictures per run, fixed in the file; more than one number: TensorRT graphs for each",
     )
+    p.add_argument(
+        "--mirror",
+        action="store_true",
+        help="answer from the picture and its mirror image: a little better, twice as long",
+    )
     p.add_argument("--patch-order", choices=("auto", "new", "legacy"), default="auto")
     p.add_argument("--backbone", default="auto", help="auto reads it off the weights")
     p.add_argument("--head", choices=("alpha", "logits"), default="alpha")
@@ -113,6 +118,7 @@ def run(args: argparse.Namespace) -> Contract:
         precision=args.precision,
         compact=args.compact,
         choices=Choices(mask=args.mask),
+        mirror=args.mirror,
         patch_order=args.patch_order,
         backbone=args.backbone,
         head=args.head,

@@ -47,6 +47,7 @@ class Contract:
     """Everything that the runtime must know about one ONNX model.
 
     ``height`` and ``width`` are pixels of the model's input, ``batch`` its fixed leading dimension.
+    ``mirror``: whether the model, by its own doing, answers from the mirror image as well.
     ``mean`` and ``std`` apply to RGB pixels in 0..1. ``activation`` is what is still to be applied
     to the output: ``none`` when it is alpha in 0..1 already, ``sigmoid`` when it is logits.
     ``files`` maps a file name in the model folder to its sha256. ``parity`` holds the figures that
@@ -58,6 +59,7 @@ class Contract:
     width: int
     task: str = "general"
     batch: int = 1
+    mirror: bool = False
     input: str = "image"
     output: str = "alpha"
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -91,6 +93,8 @@ class Contract:
                 )
         for name in ("mean", "std"):
             _check_triple(name, getattr(self, name))
+        if not isinstance(self.mirror, bool):
+            raise ContractError(f"contract mirror must be true or false, not {self.mirror!r}")
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

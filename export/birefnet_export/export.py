@@ -47,7 +47,8 @@ class ExportOptions:
     ``size`` is (height, width) or None for the checkpoint's own, else 1024. ``batch`` is that of
     both graphs; the typed graph for TensorRT is also written for ``batches``. ``targets``: any of
     TARGETS. ``precision``: ``fp16`` or ``fp32``, of the typed graph's body. ``compact``: model.onnx
-    stores what it can in float16, without loss: see ``graph.compact``.
+    stores what it can in float16, without loss: see ``graph.compact``. ``mirror``: the graphs
+    answer from the picture and its mirror image, see ``mirror.Mirrored``.
     """
 
     size: tuple[int, int] | None = None
@@ -57,6 +58,7 @@ class ExportOptions:
     precision: str = PRECISIONS[0]
     compact: bool = False
     choices: Choices = field(default_factory=Choices)
+    mirror: bool = False
     patch_order: str = "auto"
     backbone: str = "auto"
     head: str = graph.ALPHA
@@ -148,6 +150,7 @@ def describe(loaded: Loaded, options: ExportOptions) -> Contract:
         height=height,
         width=width,
         batch=options.batch,
+        mirror=options.mirror,
         task=release.task if release else "general",
         output=options.head,
         activation="none" if options.head == graph.ALPHA else "sigmoid",

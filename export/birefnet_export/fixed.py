@@ -18,6 +18,7 @@ from . import swin
 from .config import GRIDS
 from .decoder import AsppBranch, BasicDecBlk, Decoder, image_patches, up
 from .deform import deform_conv2d
+from .mirror import with_mirror_image
 from .network import BiRefNet, check_size, reorder_weight
 from .rewrites import Affine, after, columns, fold_norm, merge, split_qkv, taps_first
 
@@ -283,17 +284,17 @@ class FixedHead(nn.Module):
 
 
 class FixedBiRefNet(nn.Module):
-    """``BiRefNet`` at one ``size`` (height, width).
+    """``BiRefNet`` at one ``size`` (height, width), or ``Mirrored`` of it.
 
     Takes [B,3,height,width] float32, gives logits [B,1,height,width]. Shares the LayerNorm weights
     with ``net``; everything else is a copy.
     """
 
-    def __init__(self, net: BiRefNet, height: int, width: int) -> None:
+    def __init__(self, net: BiRefNet, height: int, width: int, mirror: bool = False) -> None:
         super().__init__()
         check_size(height, width)
         window = net.config.window
-        self.size = (height, width)
+        self.size, self.mirror = (height, width), mirror
         self.bb = FixedSwin(net.bb)
         self.full_grids = _grids(height, width, window)
         self.half_grids = _grids(height // 2, width // 2, window)
@@ -303,6 +304,10 @@ class FixedBiRefNet(nn.Module):
         self.head = FixedHead(net.decoder)
 
     def forward(self, image: Tensor) -> Tensor:
+        return with_mirror_image(self.logits, image) if self.mirror else self.logits(image)
+
+    def logits(self, image: Tensor) -> Tensor:
+        """The network's answer to ``image`` alone."""
         full = self.bb(image, self.full_grids)
         small = F.interpolate(image, size=self.half_size, mode="bilinear", align_corners=True)
         half = self.bb(small, self.half_grids)

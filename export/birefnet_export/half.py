@@ -13,18 +13,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from .network import BiRefNet
 from .parity import Array, batches
 
 # Asked to change a type, they must; everything else keeps half as half.
 _CONVERSIONS = (torch.ops.aten._to_copy.default,)
 
 
-def run_half(network: BiRefNet, images: Array, batch: int) -> Array:
+def run_half(network: nn.Module, images: Array, batch: int) -> Array:
     """Logits [N,1,H,W] float32 of ``network.half()`` on ``images`` [N,3,H,W], float32 sampling."""
     half = copy.deepcopy(network).half()
     with torch.no_grad(), HalfArithmetic():  # type: ignore[no-untyped-call]

@@ -11,8 +11,7 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-
-from .network import BiRefNet
+from torch import nn
 
 Array = NDArray[np.float32]
 
@@ -88,7 +87,7 @@ def sigmoid(x: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     return result
 
 
-def run_torch(network: BiRefNet, images: Array, batch: int) -> Array:
+def run_torch(network: nn.Module, images: Array, batch: int) -> Array:
     """Logits of the PyTorch network in float32, ``batch`` pictures at a time."""
     with torch.inference_mode():
         parts = [network(torch.from_numpy(part)).numpy() for part in batches(images, batch)]

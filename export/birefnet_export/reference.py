@@ -8,6 +8,7 @@ from pathlib import Path
 from . import parity
 from .contract import Contract
 from .fixed import FixedBiRefNet
+from .mirror import answering
 from .network import BiRefNet
 from .parity import Array
 from .pictures import Picture, fixed_pictures, normalise
@@ -29,12 +30,13 @@ def reference(network: BiRefNet, contract: Contract, count: int = PICTURES) -> A
     """PyTorch's answer on the first ``count`` fixed pictures."""
     pictures = fixed_pictures(count, contract.height, contract.width)
     images = normalise(pictures, contract.mean, contract.std)
-    return Answer(pictures, images, parity.run_torch(network, images, contract.batch))
+    logits = parity.run_torch(answering(network, contract), images, contract.batch)
+    return Answer(pictures, images, logits)
 
 
 @dataclass
 class Work:
-    """One export under way: its network, the same at one size, what is known, where files go."""
+    """One export under way: its network, the same as written, what is known, where files go."""
 
     network: BiRefNet
     fixed: FixedBiRefNet
@@ -46,5 +48,5 @@ class Work:
     def begin(cls, network: BiRefNet, contract: Contract, folder: Path) -> Work:
         """Run PyTorch once and fix the network's size."""
         answer = reference(network, contract)
-        fixed = FixedBiRefNet(network, contract.height, contract.width)
+        fixed = FixedBiRefNet(network, contract.height, contract.width, contract.mirror)
         return cls(network, fixed, contract, answer, folder)

@@ -17,7 +17,12 @@ PLAIN = Contract(name="m", height=64, width=96)
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     full = replace(
-        PLAIN, batch=2, std=(0.5, 0.25, 1.0), files={"model.onnx": "0" * 64}, parity={"a": {"b": 1}}
+        PLAIN,
+        batch=2,
+        mirror=True,
+        std=(0.5, 0.25, 1.0),
+        files={"model.onnx": "0" * 64},
+        parity={"a": {"b": 1}},
     )
     full.write(tmp_path)
     assert contract.read(tmp_path) == full
@@ -37,6 +42,7 @@ def test_imagenet_is_the_default() -> None:
         ({"height": 0}, "height must be a positive integer"),
         ({"width": "64"}, "width must be a positive integer"),
         ({"batch": True}, "batch must be a positive integer"),
+        ({"mirror": 1}, "mirror must be true or false"),
         ({"activation": "relu"}, "known: none, sigmoid"),
         ({"patch_order": "old"}, "known: new, legacy, unknown"),
         ({"fit": "crop"}, "fit"),

@@ -264,6 +264,26 @@ def test_the_large_network_at_1024_within_12_gb(tmp_path: Path) -> None:
     assert typed["emulated"]["mean"] <= 1.25 * typed["half"]["mean"]
 
 
+def test_with_the_mirror_image(weights: Path, tmp_path: Path) -> None:
+    found = export(
+        str(weights), tmp_path / "m", ExportOptions((96, 160), patch_order="new", mirror=True)
+    )
+    assert found.mirror
+    assert contract.read(tmp_path / "m") == found
+    assert found.parity["onnxruntime"]["passed"]
+    assert found.parity["tensorrt"]["passed"]
+    with np.load(tmp_path / "m" / "reference.npz") as data:
+        x, expected = golden.to_input(data["image"]), data["alpha"]
+    run = session(tmp_path / "m" / "model.onnx").run
+    alone, turned = (
+        np.concatenate([run(None, {"image": one[None].numpy()})[0] for one in pictures])
+        for pictures in (x, x.flip(3))
+    )
+    # Where the network alone would answer otherwise, by 0.03 at most: see test_rewrites.
+    assert np.abs(alone - turned[..., ::-1]).max() < 1e-5
+    assert np.abs(alone - expected).max() < 1e-5
+
+
 def test_the_float32_twin_alone(weights: Path, tmp_path: Path) -> None:
     options = ExportOptions(
         size=(64, 64), patch_order="new", targets=("tensorrt",), precision="fp32"

@@ -145,6 +145,19 @@ def test_a_planted_error_is_named(key: str, stage: str) -> None:
     assert missing == {"tensorrt": "its inner tensors cannot be read"}
 
 
+def test_two_of_each_stage_are_not_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = subject()
+    one.contract = replace(one.contract, mirror=True)
+    monkeypatch.setattr(parity, "load", lambda wanted: one)
+    parity.main(arguments(tmp_path, "--stages", "--executors", "torch-fp32,torch-half"))
+    (path,) = tmp_path.glob("*.json")
+    found = json.loads(path.read_text())
+    assert found["missing"]["stages"] == "there are two of each: export without --mirror"
+    assert list(found["findings"]["total"]) == ["torch-half"]
+
+
 def test_a_foreign_graph_cannot_be_looked_into() -> None:
     one = subject()
     foreign = onnx.ModelProto()

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from birefnet_export import fixed, swin
 from birefnet_export.decoder import up
 from birefnet_export.fixed import FixedBiRefNet
+from birefnet_export.mirror import Mirrored
 from birefnet_export.rewrites import (
     Affine,
     after,
@@ -44,6 +45,19 @@ def test_the_fixed_network_is_the_network(order: str, size: tuple[int, int], bat
     x = torch.randn(batch, 3, *size, dtype=torch.float64)
     with torch.inference_mode():
         assert far(FixedBiRefNet(net, *size).double()(x), net(x)) < EXACT
+
+
+def test_the_mirror_image_counts_as_much_as_the_picture() -> None:
+    net = golden.small().double()
+    x = torch.randn(2, 3, 96, 160, dtype=torch.float64)
+    fixed = FixedBiRefNet(net, 96, 160, mirror=True).double()
+    with torch.inference_mode():
+        answer = Mirrored(net)(x)
+        assert far(answer, (net(x) + net(x.flip(3)).flip(3)) / 2) < EXACT
+        assert far(Mirrored(net)(x.flip(3)), answer.flip(3)) < EXACT
+        assert far(fixed(x), answer) < EXACT
+        # The network alone is not so even-handed.
+        assert far(net(x.flip(3)).flip(3), net(x)) > 1e-3
 
 
 def test_making_it_leaves_the_network_alone() -> None:

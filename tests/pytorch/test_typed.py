@@ -21,6 +21,7 @@ from birefnet_export.contract import IMAGENET_MEAN, IMAGENET_STD, typed_name
 from birefnet_export.errors import ExportError
 from birefnet_export.fixed import FixedBiRefNet, Grid
 from birefnet_export.half import HalfArithmetic, run_half
+from birefnet_export.mirror import Mirrored
 from birefnet_export.nano import weights
 from birefnet_export.network import BiRefNet
 from birefnet_export.parity import run_torch
@@ -82,6 +83,19 @@ def test_in_float32_the_graph_is_the_network(
     with torch.inference_mode():
         expected = net(images).numpy()
     # float32 rounding of a network of width 16, whose logits are about 1.
+    assert np.abs(run(model, images.numpy()) - expected).max() < 5e-6
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_with_the_mirror_image(batch: int) -> None:
+    net, images = golden.small(), torch.randn(batch, 3, 96, 160)
+    fixed = FixedBiRefNet(net, 96, 160, mirror=True)
+    model = typed_graph(fixed, batch, "small", "fp32", "logits")
+    dialect.check(model)
+    dialect.check(typed_graph(fixed, batch, "small"))
+    with torch.inference_mode():
+        expected = Mirrored(net)(images).numpy()
+    # float32 rounding, as above.
     assert np.abs(run(model, images.numpy()) - expected).max() < 5e-6
 
 

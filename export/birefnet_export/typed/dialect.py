@@ -27,6 +27,7 @@ OPERATORS: dict[str, dict[str, Any]] = {
     "Conv": {"kernel_shape": _ANY, "strides": _ANY, "pads": _ANY},
     "Div": {},
     "Erf": {},
+    "Gather": {"axis": _ANY},
     # The parser compares the mode with "bilinear" and takes anything else for nearest.
     "GridSample": {"mode": (b"bilinear",), "padding_mode": (b"zeros",), "align_corners": (0,)},
     "LayerNormalization": {"axis": (-1,), "epsilon": _ANY, "stash_type": (1,)},
@@ -41,8 +42,8 @@ OPERATORS: dict[str, dict[str, Any]] = {
     "Softmax": {"axis": (-1,)},
     "Transpose": {"perm": _ANY},
 }
-# Inputs from this place on are shapes or limits: int64 constants.
-_CONSTANTS = {"Reshape": 1, "Slice": 1, "Resize": 1}
+# Inputs from this place on are shapes, limits or indices: int64 constants.
+_CONSTANTS = {"Gather": 1, "Reshape": 1, "Slice": 1, "Resize": 1}
 # TensorRT's limits on one tensor.
 _RANK, _VOLUME = 8, 2**31 - 1
 _NAMES = {FLOAT: "FLOAT", HALF: "FLOAT16"}

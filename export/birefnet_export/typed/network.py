@@ -40,11 +40,22 @@ def typed_graph(
     tape = Tape(PRECISIONS[precision])
     chosen = choices or Choices()
     image = tape.input("image", (batch, 3, *network.size))
-    logits = _logits(tape, network, image, chosen)
+    logits = (_mirrored if network.mirror else _logits)(tape, network, image, chosen)
     with tape.island():
         out = tape.unary("Sigmoid", logits) if head == ALPHA else logits
     assert head in (ALPHA, LOGITS)
     return tape.finish(out, head, name)
+
+
+def _mirrored(tape: Tape, net: FixedBiRefNet, image: Value, choices: Choices) -> Value:
+    """The mean of the logits of pictures and their mirror images: see ``with_mirror_image``."""
+    with tape.island():
+        both = tape.concat([image, tape.mirror(image)], 0)
+    logits = _logits(tape, net, both, choices)
+    with tape.island():
+        count = image.shape[0]
+        plain, turned = (tape.slice(logits, 0, i * count, (i + 1) * count) for i in (0, 1))
+        return tape.mul(tape.add(plain, tape.mirror(turned)), tape.constant(0.5))
 
 
 def _logits(tape: Tape, net: FixedBiRefNet, image: Value, choices: Choices) -> Value:

@@ -228,6 +228,12 @@ class Tape:
         limits = [self.constant([number]) for number in (start, stop, axis)]
         return self.node("Slice", [x, *limits], shape)
 
+    def mirror(self, x: Value) -> Value:
+        """``x`` with its last axis backwards."""
+        last = len(x.shape) - 1
+        order = self.constant(list(range(x.shape[last] - 1, -1, -1)))
+        return self.node("Gather", [x, order], x.shape, axis=last)
+
     def concat(self, parts: Sequence[Value], axis: int) -> Value:
         """``parts`` of one type after each other along ``axis``."""
         assert len({part.type for part in parts}) == 1

@@ -13,6 +13,7 @@ from birefnet_export import graph
 from birefnet_export.contract import typed_name
 from birefnet_export.cost import Cost, cost
 from birefnet_export.half import run_half
+from birefnet_export.mirror import answering
 from birefnet_export.reference import Answer, Work, reference
 
 from . import dialect, emulate
@@ -97,7 +98,8 @@ class Typed:
     def _measure(self, work: Work, path: Path, answer: Answer) -> Proof:
         batch, half = work.contract.batch, None
         if self.precision == "fp16":
-            half = distance(answer.logits, run_half(work.network, answer.images, batch))
+            network = answering(work.network, work.contract)
+            half = distance(answer.logits, run_half(network, answer.images, batch))
         emulated = distance(answer.logits, emulate.run(path, answer.images, batch))
         plan = gate(half and _worse(half, emulated))
         return Proof(self.precision, emulated, half, gate(half), plan)
