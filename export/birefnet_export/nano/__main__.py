@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+from birefnet_export.mirror import Mirrored
+
 from . import record, sources, weights
 from .evaluate import by_kind, rounded
 from .pool import Recipe, pool
@@ -65,9 +67,10 @@ def main() -> None:
 def evaluate(file: Path, held: Sequence[Bytes], out: Path) -> dict[str, dict[str, float | None]]:
     """Scores the weights in ``file`` by kind of scene, prints a table and writes it to ``out``.
 
-    ``held`` are the scenes of ``HELD``, whose mean is "all", of ``LATER`` and of ``PHOTOGRAPHED``.
+    They answer from the mirror image as well, as the embedded model does. ``held`` are the scenes
+    of ``HELD``, whose mean is "all", of ``LATER`` and of ``PHOTOGRAPHED``.
     """
-    network = weights.load(file)
+    network = Mirrored(weights.load(file))
     found = by_kind(network, held[0], kinds(HELD))
     for recipe, scenes in zip((LATER, PHOTOGRAPHED), held[1:], strict=True):
         more = by_kind(network, scenes, kinds(recipe))

@@ -37,8 +37,9 @@ def write(
 ) -> None:
     """Writes the record as JSON. Minutes are of training only; the scenes were made before.
 
-    ``held_out`` is the score by kind of scene, and of "all". ``start`` are the weights that the run
-    began with, None for random ones.
+    ``held_out`` is the score by kind of scene, and of "all", with the mirror image taken in, as
+    ``mirror`` says; records without it are of the picture alone. ``start`` are the weights that the
+    run began with, None for random ones.
     """
     text = json.dumps(
         {
@@ -48,6 +49,7 @@ def write(
             "steps": progress.step,
             "loss": round(progress.loss, 4),
             "tests": progress.tests,
+            "mirror": True,
             "held_out": held_out,
             "training_scenes": scenes,
             "parameters": parameters,
