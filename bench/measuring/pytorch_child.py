@@ -59,14 +59,14 @@ class PyTorch:
         }
 
     def _load(self, weights: str, order: str, fields: dict[str, Any]) -> Any:
-        from birefnet_export.config import BACKBONES
-
-        if weights in BACKBONES:
-            return self._child.load(weights)
         from birefnet_export import checkpoint
+        from birefnet_export.config import BACKBONES
         from birefnet_export.mirror import Mirrored
 
-        network = checkpoint.load(weights, order).network.eval().requires_grad_(False)
+        if weights in BACKBONES:
+            network = self._child.load(weights)
+        else:
+            network = checkpoint.load(weights, order).network.eval().requires_grad_(False)
         return Mirrored(network) if fields["mirror"] else network
 
     def _about(self, kind: str) -> str:

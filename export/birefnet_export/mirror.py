@@ -19,7 +19,7 @@ from .network import BiRefNet
 class Mirrored(nn.Module):
     """``network`` on pictures and their mirror images: [B,3,H,W] to logits [B,1,H,W]."""
 
-    def __init__(self, network: BiRefNet) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
