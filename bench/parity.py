@@ -101,8 +101,6 @@ def compare(args: argparse.Namespace) -> int:
     departures: list[Departure] = []
     if args.stages and subject.network is None:
         missing["stages"] = "the tensors to compare with need the weights: --weights"
-    elif args.stages and contract.mirror:
-        missing["stages"] = "there are two of each: export without --mirror"
     elif args.stages:
         departures, closed = stages.examine(found.probed, subject, settings, found.first)
         missing.update({f"stages of {name}": reason for name, reason in closed.items()})

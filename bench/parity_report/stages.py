@@ -2,21 +2,23 @@
 
 The tensors are those that every form of the network has: each backbone stage of both passes, the
 squeeze, each decoder level before and after its attention and lateral, the logits. In ONNX graphs
-they are made additional outputs.
+they are made additional outputs. Of a model that takes the mirror image as well they are those of
+the picture itself, which comes first, and the logits are of both.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from birefnet_export.contract import BirefnetError
+from birefnet_export.mirror import Mirrored
 from birefnet_export.network import BiRefNet
 from birefnet_export.parity import Array
 from birefnet_runtime.errors import one_line
@@ -45,10 +47,10 @@ def examine(
 ) -> tuple[list[Departure], dict[str, str]]:
     """Every executor of ``names`` that can be looked into, on one uint8 [h,w,3], and the others.
 
-    For models that take no mirror image. Raises Unavailable without the network.
+    Raises Unavailable without the network.
     """
     image = to_tensor(picture[None], subject.contract)
-    expected = of_network(subject.inner(), image)
+    expected = of_network(subject.torch(), image)
     found: dict[str, dict[str, float]] = {}
     missing = {}
     for name in names:
@@ -86,7 +88,7 @@ def probe(name: str, subject: Subject, settings: Settings, image: Array) -> Tens
     contract = subject.contract
     batch = np.repeat(image, contract.batch, 0)
     if name == "torch-half":
-        network, rounding = networks.prepare(name, subject.inner(), False)
+        network, rounding = networks.prepare(name, subject.torch(), False)
         return of_network(network, image, rounding)
     if name == "ort-cpu":
         model = subject.plain
@@ -111,11 +113,12 @@ def _first_rows(places: dict[str, str], values: list[Array]) -> Tensors:
 
 
 def of_network(
-    network: BiRefNet, image: Array, rounding: Callable[[], Any] = torch.no_grad
+    network: nn.Module, image: Array, rounding: Callable[[], Any] = torch.no_grad
 ) -> Tensors:
     """The named tensors [C,h,w] of a PyTorch network, float32, by hooks that are gone after."""
     found: Tensors = {}
-    hooks = list(_hooks(network, found))
+    inner = network.network if isinstance(network, Mirrored) else network
+    hooks = list(_hooks(cast(BiRefNet, inner), found))
     kind = next(network.parameters()).dtype
     try:
         with torch.no_grad(), rounding():

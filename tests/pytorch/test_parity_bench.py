@@ -32,7 +32,7 @@ from parity_report.errors import Unavailable
 from parity_report.executor import Settings
 from parity_report.executors import PlanExecutor, to_tensor
 from parity_report.figures import Figures, compare
-from parity_report.subject import Subject
+from parity_report.subject import Subject, Wanted, load
 from parity_report.verdicts import Gate
 
 SIDE = 64
@@ -145,17 +145,18 @@ def test_a_planted_error_is_named(key: str, stage: str) -> None:
     assert missing == {"tensorrt": "its inner tensors cannot be read"}
 
 
-def test_two_of_each_stage_are_not_looked_into(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = subject()
-    one.contract = replace(one.contract, mirror=True)
-    monkeypatch.setattr(parity, "load", lambda wanted: one)
-    parity.main(arguments(tmp_path, "--stages", "--executors", "torch-fp32,torch-half"))
-    (path,) = tmp_path.glob("*.json")
-    found = json.loads(path.read_text())
-    assert found["missing"]["stages"] == "there are two of each: export without --mirror"
-    assert list(found["findings"]["total"]) == ["torch-half"]
+def test_stages_of_a_model_that_takes_the_mirror_image() -> None:
+    one = load(Wanted())
+    assert one.contract.mirror
+    picture = fixed_pictures(1, one.contract.height, one.contract.width)[0]
+    found, missing = stages.examine(["torch-half", "ort-cpu", "emulated-fp16"], one, ONE, picture)
+    assert missing == {}
+    assert [departure.first for departure in found] == [None] * 3
+    # The mirror image is not left out: the picture alone has other logits.
+    alone = stages.of_network(one.inner(), to_tensor(picture[None], one.contract))
+    both = stages.of_network(one.torch(), to_tensor(picture[None], one.contract))
+    assert stages.relative(both["squeeze"], alone["squeeze"]) < 1e-5
+    assert stages.relative(both["logits"], alone["logits"]) > 0.01
 
 
 def test_a_foreign_graph_cannot_be_looked_into() -> None:
