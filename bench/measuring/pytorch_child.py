@@ -61,13 +61,13 @@ class PyTorch:
     def _load(self, weights: str, order: str, fields: dict[str, Any]) -> Any:
         from birefnet_export import checkpoint
         from birefnet_export.config import BACKBONES
-        from birefnet_export.mirror import Mirrored
+        from birefnet_export.mirror import answering
 
         if weights in BACKBONES:
             network = self._child.load(weights)
         else:
             network = checkpoint.load(weights, order).network.eval().requires_grad_(False)
-        return Mirrored(network) if fields["mirror"] else network
+        return answering(network, fields["mirror"])
 
     def _about(self, kind: str) -> str:
         where = self._torch.cuda.get_device_name() if self._device == "cuda" else "CPU"

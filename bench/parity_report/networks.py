@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from birefnet_export.half import HalfArithmetic
 from birefnet_export.parity import Array, sigmoid
 
-Network = TypeVar("Network", bound=nn.Module)
 
-
-def prepare(name: str, network: Network, cuda: bool) -> tuple[Network, Callable[[], Any]]:
+def prepare(name: str, network: nn.Module, cuda: bool) -> tuple[nn.Module, Callable[[], Any]]:
     """The network as ``name`` runs it, and the context that its runs need."""
     half = name != "torch-fp32"
     if half or cuda:

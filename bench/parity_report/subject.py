@@ -69,7 +69,7 @@ class Subject:
 
     def torch(self) -> nn.Module:
         """The float32 network as the contract has it answer; Unavailable without weights."""
-        return answering(self.inner(), self.contract)
+        return answering(self.inner(), self.contract.mirror)
 
     def inner(self) -> BiRefNet:
         """The float32 network itself; Unavailable without weights."""

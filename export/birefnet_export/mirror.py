@@ -1,7 +1,7 @@
 """A picture and its mirror image, one answer: the mean of a network's logits of both.
 
 Test-time augmentation by reflection, as in Krizhevsky et al. 2012, "ImageNet Classification with
-Deep Convolutional Neural Networks", section 4.1. It takes twice as long. Both are inside of the
+Deep Convolutional Neural Networks", section 4.1. It is twice the work. Both are inside of the
 exported graph: whoever runs it gives one picture and gets one alpha.
 """
 
@@ -11,9 +11,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-
-from .contract import Contract
-from .network import BiRefNet
 
 
 class Mirrored(nn.Module):
@@ -36,6 +33,6 @@ def with_mirror_image(network: Callable[[Tensor], Tensor], image: Tensor) -> Ten
     return (plain + turned.flip(3)) * 0.5
 
 
-def answering(network: BiRefNet, contract: Contract) -> nn.Module:
-    """``network`` as ``contract`` has it answer: from a picture, or from its mirror image too."""
-    return Mirrored(network) if contract.mirror else network
+def answering(network: nn.Module, mirror: bool) -> nn.Module:
+    """``network`` itself, or ``Mirrored``: what a contract's ``mirror`` asks for."""
+    return Mirrored(network) if mirror else network

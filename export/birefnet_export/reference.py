@@ -30,7 +30,7 @@ def reference(network: BiRefNet, contract: Contract, count: int = PICTURES) -> A
     """PyTorch's answer on the first ``count`` fixed pictures."""
     pictures = fixed_pictures(count, contract.height, contract.width)
     images = normalise(pictures, contract.mean, contract.std)
-    logits = parity.run_torch(answering(network, contract), images, contract.batch)
+    logits = parity.run_torch(answering(network, contract.mirror), images, contract.batch)
     return Answer(pictures, images, logits)
 
 

@@ -34,7 +34,7 @@ from birefnet_export.nano.batches import (
     tensors,
     tinted,
 )
-from birefnet_export.nano.config import METADATA, NANO, SIZE
+from birefnet_export.nano.config import METADATA, MIRROR, NANO, SIZE
 from birefnet_export.nano.evaluate import by_kind, measure, rim, score
 from birefnet_export.nano.foreground import painted
 from birefnet_export.nano.grow import grown
@@ -570,6 +570,7 @@ def test_the_record_is_of_the_committed_weights() -> None:
     stored = json.loads(weights.FILE.with_name("nano.json").read_text())
     assert (stored["plan"]["rate"], stored["kept"], stored["sharper"]) == (RATE, KEPT, SHARPER)
     held = stored["held_out"]
+    assert stored["mirror"] == MIRROR
     assert held["all"]["scenes"] == HELD.count == 200
     assert {*kinds(HELD), *LATER.kinds, "photo", "all"} == held.keys()
     assert held["all"]["boundary"] > 0.68
@@ -676,7 +677,7 @@ def test_the_embedded_model_is_the_export_of_the_committed_weights() -> None:
     folder = locate("nano").path.parent
     found = contract.read(folder)
     assert found.checkpoint["sha256"] == contract.sha256(weights.FILE)
-    assert (found.height, found.width, found.mirror) == (SIZE, SIZE, True)
+    assert (found.height, found.width, found.mirror) == (SIZE, SIZE, MIRROR)
     model = contract.verify(found, folder)
     # What a newcomer's clone and a wheel carry.
     assert model.stat().st_size <= 8_000_000

@@ -6,6 +6,7 @@ from birefnet_export.checkpoint import ORDER_KEY
 from birefnet_export.config import NetworkConfig
 
 SIZE = 512  # pixels of the contract, both ways
+MIRROR = True  # whether the embedded model answers from the mirror image as well
 NANO = NetworkConfig(
     embed=24,
     depths=(1, 2, 4, 2),

@@ -98,7 +98,7 @@ class Typed:
     def _measure(self, work: Work, path: Path, answer: Answer) -> Proof:
         batch, half = work.contract.batch, None
         if self.precision == "fp16":
-            network = answering(work.network, work.contract)
+            network = answering(work.network, work.contract.mirror)
             half = distance(answer.logits, run_half(network, answer.images, batch))
         emulated = distance(answer.logits, emulate.run(path, answer.images, batch))
         plan = gate(half and _worse(half, emulated))
