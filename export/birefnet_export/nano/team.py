@@ -8,6 +8,7 @@ take 51 pictures a second, one process of two threads 34.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -110,10 +111,12 @@ def joined(store: Path, rank: int, size: int) -> Iterator[None]:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One thread for this process's arithmetic while the block runs; tiny numbers count as zero."""
-    before = torch.get_num_threads()
+    before, flushed = torch.get_num_threads(), sys.float_info.min / 2 == 0.0
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        # PyTorch does not tell whether the flag was set; half the least normal number does.
+        torch.set_flush_denormal(flushed)
