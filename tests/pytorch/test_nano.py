@@ -332,6 +332,20 @@ def test_more_l1_decides_where_cross_entropy_hedges() -> None:
     assert 0.7 < best(0) < best(losses.L1) < best(8) < 0.99
 
 
+def test_glass_is_answered_as_clear_as_it_is() -> None:
+    # Half the picture is glass, 0.7 opaque, and nothing else is there.
+    alpha = torch.zeros(1, 1, 32, 32)
+    alpha[..., 16:] = 0.7
+    guesses = torch.linspace(0.05, 0.95, 19)
+    found = [float(losses.missed(alpha / 0.7 * p, alpha)) for p in guesses]
+    assert int(np.argmin(found)) == 13
+    assert found[13] == pytest.approx(0, abs=1e-6)
+    # An opaque object is missed as by the product of Rahman and Wang 2016: 0.8 of it found, a tenth
+    # of the rest taken for it.
+    opaque, guess = (alpha > 0).float(), (alpha > 0).float() * 0.7 + 0.1
+    assert float(losses.missed(guess, opaque)) == pytest.approx(1 - 0.41 / 0.56, abs=1e-6)
+
+
 def test_a_size_takes_the_pool_that_need_not_be_enlarged() -> None:
     small, large = (np.zeros((1, side, side, 8), np.uint8) for side in (64, 128))
     assert [nearest([large, small], side).shape[1] for side in (32, 64, 96, 256)] == [
