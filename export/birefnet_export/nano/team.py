@@ -111,12 +111,14 @@ def joined(store: Path, rank: int, size: int) -> Iterator[None]:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One thread for this process's arithmetic while the block runs; tiny numbers count as zero."""
-    before, flushed = torch.get_num_threads(), sys.float_info.min / 2 == 0.0
+    before = torch.get_num_threads()
+    # PyTorch does not tell whether the flag is set; half the least normal number does. Asked before
+    # it is: with it, any such number equals zero.
+    flushed = sys.float_info.min / 2 == 0.0
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
         torch.set_num_threads(before)
-        # PyTorch does not tell whether the flag was set; half the least normal number does.
         torch.set_flush_denormal(flushed)
