@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -292,10 +293,19 @@ def test_ctrl_c(tiny: Path) -> None:
         assert process.stderr is not None
         # The line about the device comes when the model is loaded; then stdin is waited for.
         process.stderr.readline()
+        # Python does not look for signals between its last instruction and the read() of stdin: one
+        # that comes there waits for the next.
+        while _state(process.pid) in "RD":
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
     assert process.returncode == 130
     assert rest == b""
+
+
+def _state(pid: int) -> str:
+    """proc(5)'s letter for the main thread of ``pid``: R runs, D waits for a disk, S sleeps."""
+    return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_reader_that_goes_away(tiny: Path, tmp_path: Path) -> None:
