@@ -244,26 +244,55 @@ def test_rembgs_session_waits_for_the_stub() -> None:
     assert session.name() == NAME
 
 
+# Starts a child that holds 30 MiB at a first line, ends it at a second, and itself at a third.
+PARENT = """
+import subprocess, sys
+print("ready", flush=True)
+sys.stdin.readline()
+child = subprocess.Popen(
+    [sys.executable, "-c", "import time; held = b'x' * (30 << 20); time.sleep(60)"]
+)
+sys.stdin.readline()
+child.kill()
+child.wait()
+print("ended", flush=True)
+sys.stdin.readline()
+"""
+
+
 def test_memory_and_time_are_of_a_process_and_what_it_started() -> None:
     # Nobody has this number.
     nobody = Weight(1 << 30)
     assert (nobody.now(), nobody.own(), nobody.cpu()) == (0.0, 0.0, 0.0)
-    command = [sys.executable, "-c", "import time; held = b'x' * (30 << 20); time.sleep(60)"]
-    mine = Weight(os.getpid())
-    before = mine.now()
-    with mine.watched() as held, subprocess.Popen(command) as child:
-        until = time.monotonic() + 20
-        while mine.now() < before + 30 and time.monotonic() < until:
-            time.sleep(0.01)
-        assert child.pid in family(os.getpid())
-        most = mine.now()
-        assert 30 < mine.own() < most
-        child.kill()
-    # 30 MiB and the bare interpreter.
-    assert 30 < most - before < 50
-    assert held
-    assert held[-1] < most - 25
-    assert mine.cpu() > 0
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", PARENT], bufsize=1, **pipes) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "ready\n"
+        weight = Weight(parent.pid)
+        before = weight.own()
+        with weight.watched() as held:
+            parent.stdin.write("begin\n")
+            eventually(lambda: weight.own() > before + 30)
+            assert len(family(parent.pid)) == 2
+            most = weight.own()
+            # Libraries are on top.
+            assert weight.now() > most
+            parent.stdin.write("end\n")
+            assert parent.stdout.readline() == "ended\n"
+        # 30 MiB and the bare interpreter.
+        assert 30 < most - before < 50
+        # The last weighing has no child any more.
+        assert 0 < held[-1] < before + 30
+    assert Weight(os.getpid()).cpu() > 0
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Waits for it, at most twenty seconds."""
+    until = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_who_does_not_start_says_why(tmp_path: Path) -> None:
