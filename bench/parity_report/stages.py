@@ -134,7 +134,9 @@ def _hooks(network: BiRefNet, found: Tensors) -> Iterator[Any]:
     passes = iter(PASSES)
 
     def backbone(module: Any, args: Any, maps: list[Tensor]) -> None:
-        run = next(passes)
+        run = next(passes, None)
+        if run is None:  # another image's
+            return
         found.update({f"{run}/stage{n}": _keep(one) for n, one in enumerate(maps, 1)})
 
     yield network.bb.register_forward_hook(backbone)
@@ -153,14 +155,14 @@ def _hooks(network: BiRefNet, found: Tensors) -> Iterator[Any]:
 
 def _output(found: Tensors, stage: str) -> Callable[[Any, Any, Tensor], None]:
     def hook(module: Any, args: Any, output: Tensor) -> None:
-        found[stage] = _keep(output)
+        found.setdefault(stage, _keep(output))
 
     return hook
 
 
 def _input(found: Tensors, stage: str, rest: int) -> Callable[[Any, Any], None]:
     def hook(module: Any, args: tuple[Tensor]) -> None:
-        found[stage] = _keep(args[0][:, : args[0].shape[1] - rest])
+        found.setdefault(stage, _keep(args[0][:, : args[0].shape[1] - rest]))
 
     return hook
 
@@ -201,7 +203,8 @@ def in_plain(model: onnx.ModelProto, depths: tuple[int, ...], kernels: int) -> d
         place += 1 + 2 * depth
         ends.append(place + number)
     count = place + 4
-    if len(norms) != 2 * count:
+    # Twice as many with a mirror image, whose nodes come after the picture's.
+    if len(norms) not in (2 * count, 4 * count):
         raise Unavailable("its graph is not one that birefnet-export writes for these weights")
     found = {
         f"{run}/stage{n}": norms[start * count + end]
@@ -215,7 +218,7 @@ def in_plain(model: onnx.ModelProto, depths: tuple[int, ...], kernels: int) -> d
 
 def _decoder(nodes: list[onnx.NodeProto], branches: int) -> dict[str, str]:
     deforms = [place for place, node in enumerate(nodes) if node.op_type == "DeformConv"]
-    if len(deforms) != 5 * branches:
+    if len(deforms) not in (5 * branches, 10 * branches):
         raise Unavailable("its graph is not one that birefnet-export writes for these weights")
     found = {}
     for number, stage in enumerate(("squeeze", *(f"level{level}" for level in LEVELS))):

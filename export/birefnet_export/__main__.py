@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--mirror",
         action="store_true",
-        help="answer from the picture and its mirror image: a little better, twice the work",
+        help="answer from three images of a picture: a little better, 2.5 times the work",
     )
     p.add_argument("--patch-order", choices=("auto", "new", "legacy"), default="auto")
     p.add_argument("--backbone", default="auto", help="auto reads it off the weights")

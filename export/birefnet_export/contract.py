@@ -47,7 +47,7 @@ class Contract:
     """Everything that the runtime must know about one ONNX model.
 
     ``height`` and ``width`` are pixels of the model's input, ``batch`` its fixed leading dimension.
-    ``mirror``: whether the model, by its own doing, answers from the mirror image as well.
+    ``mirror``: whether the model, by its own doing, answers from more images than the picture.
     ``mean`` and ``std`` apply to RGB pixels in 0..1. ``activation`` is what is still to be applied
     to the output: ``none`` when it is alpha in 0..1 already, ``sigmoid`` when it is logits.
     ``files`` maps a file name in the model folder to its sha256. ``parity`` holds the figures that

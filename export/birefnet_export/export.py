@@ -48,7 +48,7 @@ class ExportOptions:
     both graphs; the typed graph for TensorRT is also written for ``batches``. ``targets``: any of
     TARGETS. ``precision``: ``fp16`` or ``fp32``, of the typed graph's body. ``compact``: model.onnx
     stores what it can in float16, without loss: see ``graph.compact``. ``mirror``: the graphs
-    answer from the picture and its mirror image, see ``mirror.Mirrored``.
+    answer from three images of a picture, see ``mirror``.
     """
 
     size: tuple[int, int] | None = None
@@ -196,7 +196,8 @@ def _verify(work: Work) -> Parity:
 def finish(work: Work, verdicts: Mapping[str, Verdict]) -> Contract:
     """Write ``reference.npz`` and the completed contract; returns the contract."""
     folder, answer = work.folder, work.answer
-    alpha = parity.sigmoid(answer.logits).astype(np.float32)
+    # To 20 bits, which is a millionth: the noise below takes four times the room.
+    alpha = (np.rint(parity.sigmoid(answer.logits) * 2**20) / 2**20).astype(np.float32)
     np.savez_compressed(folder / REFERENCE_NAME, image=answer.pictures, alpha=alpha)
     files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     figures = {target: verdict.as_dict() for target, verdict in verdicts.items()}

@@ -8,6 +8,7 @@ permuted).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 import torch
@@ -18,7 +19,7 @@ from . import swin
 from .config import GRIDS
 from .decoder import AsppBranch, BasicDecBlk, Decoder, image_patches, up
 from .deform import deform_conv2d
-from .mirror import with_mirror_image
+from .mirror import smaller, with_mirror_image
 from .network import BiRefNet, check_size, reorder_weight
 from .rewrites import Affine, after, columns, fold_norm, merge, split_qkv, taps_first
 
@@ -283,6 +284,16 @@ class FixedHead(nn.Module):
         return out
 
 
+class Grids(nn.Module):
+    """The windows of both passes of a picture of one size."""
+
+    def __init__(self, height: int, width: int, window: int) -> None:
+        super().__init__()
+        self.at_full = _grids(height, width, window)
+        self.at_half = _grids(height // 2, width // 2, window)
+        self.half_size = (height // 2, width // 2)
+
+
 class FixedBiRefNet(nn.Module):
     """``BiRefNet`` at one ``size`` (height, width), or ``Mirrored`` of it.
 
@@ -296,21 +307,24 @@ class FixedBiRefNet(nn.Module):
         window = net.config.window
         self.size, self.mirror = (height, width), mirror
         self.bb = FixedSwin(net.bb)
-        self.full_grids = _grids(height, width, window)
-        self.half_grids = _grids(height // 2, width // 2, window)
-        self.half_size = (height // 2, width // 2)
+        self.grids = Grids(height, width, window)
+        self.mirror_grids = Grids(*smaller(height, width), window) if mirror else self.grids
         self.squeeze = FixedDecBlk(net.squeeze_module[0])  # type: ignore[arg-type]
         self.levels = nn.ModuleList(FixedLevel(net.decoder, level) for level in (4, 3, 2))
         self.head = FixedHead(net.decoder)
 
     def forward(self, image: Tensor) -> Tensor:
-        return with_mirror_image(self.logits, image) if self.mirror else self.logits(image)
+        if not self.mirror:
+            return self.logits(image)
+        other = partial(self.logits, grids=self.mirror_grids)
+        return with_mirror_image(self.logits, other, image)
 
-    def logits(self, image: Tensor) -> Tensor:
-        """The network's answer to ``image`` alone."""
-        full = self.bb(image, self.full_grids)
-        small = F.interpolate(image, size=self.half_size, mode="bilinear", align_corners=True)
-        half = self.bb(small, self.half_grids)
+    def logits(self, image: Tensor, grids: Grids | None = None) -> Tensor:
+        """The network's answer to ``image`` alone, of the size of ``grids``."""
+        grids = grids or self.grids
+        full = self.bb(image, grids.at_full)
+        small = F.interpolate(image, size=grids.half_size, mode="bilinear", align_corners=True)
+        half = self.bb(small, grids.at_half)
         maps = [torch.cat((f, resize(h, f)), 1) for f, h in zip(full, half, strict=True)]
         p = self.squeeze(torch.cat([*(resize(m, maps[3]) for m in maps[:3]), maps[3]], 1))
         for level, f, h in zip(self.levels, full[2::-1], half[2::-1], strict=True):

@@ -1,8 +1,15 @@
-"""A picture and its mirror image, one answer: the mean of a network's logits of both.
+"""Three images of a picture, one answer: the mean of a network's logits of all.
 
-Test-time augmentation by reflection, as in Krizhevsky et al. 2012, "ImageNet Classification with
-Deep Convolutional Neural Networks", section 4.1. It is twice the work. Both are inside of the
-exported graph: whoever runs it gives one picture and gets one alpha.
+They are the picture, the same a little smaller, and the mirror image of that, brightened. Test-time
+augmentation, as by reflection in Krizhevsky et al. 2012, "ImageNet Classification with Deep
+Convolutional Neural Networks", section 4.1; the more images differ, the less they fail together,
+and what is dark on dark is easier to see when it is brighter. It is two and a half times the work.
+All are inside of the exported graph: whoever runs it gives one picture and gets one alpha.
+
+Measured with nano's weights on 200 held-out scenes of 512 pixels, mean error: the picture alone
+0.054, with its mirror image 0.052, with a brighter one 0.051 (3/4 among powers of 1/2, 3/5, 3/4 and
+1); at 576 pixels with such an image at 512 0.048; all three 0.049. The third is for photographs:
+the lemur of ``examples`` had a hole without it.
 """
 
 from __future__ import annotations
@@ -11,26 +18,59 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .contract import IMAGENET_MEAN, IMAGENET_STD
+
+STEP = 32  # a network's sizes are multiples of it
 
 
 class Mirrored(nn.Module):
-    """``network`` on pictures and their mirror images: [B,3,H,W] to logits [B,1,H,W]."""
+    """``network`` on the images of pictures: [B,3,H,W] to logits [B,1,H,W]."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
-        return with_mirror_image(self.network, image)
+        return with_mirror_image(self.network, self.network, image)
 
 
-def with_mirror_image(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-    """Mean of the logits [B,1,H,W] of ``image`` [B,3,H,W] and its mirror image, turned back.
+def with_mirror_image(
+    network: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], image: Tensor
+) -> Tensor:
+    """Mean of the logits [B,1,H,W] of the three images of ``image`` [B,3,H,W].
 
-    Both run as one batch of 2 * B.
+    ``network`` answers to the picture, ``other`` to the ``smaller`` ones, as one batch of 2 * B.
     """
-    plain, turned = network(torch.cat((image, image.flip(3)))).tensor_split(2)
-    return (plain + turned.flip(3)) * 0.5
+    plain = network(image)
+    height, width = image.shape[2:]
+    small = resized(image, *smaller(height, width))
+    same, turned = other(torch.cat((small, brightened(small).flip(3)))).tensor_split(2)
+    return (plain + resized(same + turned.flip(3), height, width)) / 3
+
+
+def smaller(height: int, width: int) -> tuple[int, int]:
+    """The other images' size: 8/9 of the picture's, down to a multiple of ``STEP``, 1 at least."""
+    return max(height * 8 // 9 // STEP, 1) * STEP, max(width * 8 // 9 // STEP, 1) * STEP
+
+
+def resized(x: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear, corners aligned, as the network itself resizes; as it is where it fits."""
+    if x.shape[2:] == (height, width):
+        return x
+    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=True)
+
+
+def brightened(image: Tensor) -> Tensor:
+    """``image`` [B,3,H,W], normalised as for ImageNet, with its RGB to the power of 3/4.
+
+    By square roots, which have one meaning everywhere. Bicubic pictures reach a little below zero,
+    which counts as zero.
+    """
+    mean, std = (image.new_tensor(x).view(3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
+    root = torch.relu(image * std + mean).sqrt()
+    return (root * root.sqrt() - mean) / std
 
 
 def answering(network: nn.Module, mirror: bool) -> nn.Module:

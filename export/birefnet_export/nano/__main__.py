@@ -18,8 +18,8 @@ import torch
 from birefnet_export.mirror import answering
 
 from . import record, sources, weights
-from .config import MIRROR
-from .evaluate import by_kind, rounded
+from .config import MIRROR, SIZE
+from .evaluate import Fitted, by_kind, rounded
 from .pool import Recipe, pool
 from .raster import Bytes
 from .run import HELD, LATER, PHOTOGRAPHED, ending, pools, trained
@@ -68,10 +68,10 @@ def main() -> None:
 def evaluate(file: Path, held: Sequence[Bytes], out: Path) -> dict[str, dict[str, float | None]]:
     """Scores the weights in ``file`` by kind of scene, prints a table and writes it to ``out``.
 
-    They answer as the embedded model does, from the mirror image as well. ``held`` are the scenes
-    of ``HELD``, whose mean is "all", of ``LATER`` and of ``PHOTOGRAPHED``.
+    They answer as the embedded model does, at its size and from all its images. ``held``
+    are the scenes of ``HELD``, whose mean is "all", of ``LATER`` and of ``PHOTOGRAPHED``.
     """
-    network = answering(weights.load(file), MIRROR)
+    network = Fitted(answering(weights.load(file), MIRROR), SIZE)
     found = by_kind(network, held[0], kinds(HELD))
     for recipe, scenes in zip((LATER, PHOTOGRAPHED), held[1:], strict=True):
         more = by_kind(network, scenes, kinds(recipe))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from birefnet_export.checkpoint import ORDER_KEY
 from birefnet_export.config import NetworkConfig
 
-SIZE = 512  # pixels of the contract, both ways
+SIZE = 576  # pixels of the contract, both ways
+SCENE = 512  # pixels of the largest scenes: held out ones, and those that training ends with
 MIRROR = True  # whether the embedded model answers from the mirror image as well
 NANO = NetworkConfig(
     embed=24,

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .batches import tensors
 from .raster import Bytes
@@ -53,6 +54,26 @@ class Score:
     s_measure: float | None = None
     weighted_f: float | None = None
     boundary: float = 0.0
+
+
+class Fitted(nn.Module):
+    """``network`` at ``size`` pixels on pictures of any: [B,3,H,W] to logits [B,1,H,W].
+
+    Pictures are resized on the way in and logits on the way out, both bilinear.
+    """
+
+    def __init__(self, network: nn.Module, size: int) -> None:
+        super().__init__()
+        self.network, self.size = network, size
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.network(fitted(image, (self.size, self.size)))
+        return fitted(logits, image.shape[2:])
+
+
+def fitted(x: Tensor, size: Sequence[int]) -> Tensor:
+    """[B,C,H,W] at ``size``, averaged where that is less, as the runtime does it."""
+    return F.interpolate(x, list(size), mode="bilinear", align_corners=False, antialias=True)
 
 
 def score(network: nn.Module, pool: Bytes, size: int | None = None) -> Score:

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from birefnet_export.contract import sha256
 
-from .config import MIRROR
+from .config import MIRROR, SIZE
 from .run import KEPT, SHARPER
 from .sources import PACKAGES, listing
 from .train import Plan, Progress
@@ -38,9 +38,9 @@ def write(
 ) -> None:
     """Writes the record as JSON. Minutes are of training only; the scenes were made before.
 
-    ``held_out`` is the score by kind of scene, and of "all", with the mirror image taken in, as
-    ``mirror`` says; tests during the run are of the picture alone. ``start`` are the weights that
-    the run began with, None for random ones.
+    ``held_out`` is the score by kind of scene, and of "all", at ``size`` pixels and with the mirror
+    image taken in, as ``mirror`` says; tests during the run are of the picture alone, at the size
+    that they name. ``start`` are the weights that the run began with, None for random ones.
     """
     text = json.dumps(
         {
@@ -50,6 +50,7 @@ def write(
             "steps": progress.step,
             "loss": round(progress.loss, 4),
             "tests": progress.tests,
+            "size": SIZE,
             "mirror": MIRROR,
             "held_out": held_out,
             "training_scenes": scenes,

@@ -15,7 +15,7 @@ from birefnet_export.network import BiRefNet
 from . import sources, weights
 from .average import remeasured
 from .batches import batch
-from .config import NANO, SIZE
+from .config import NANO, SCENE
 from .grow import grown
 from .pool import Recipe, pool, reduced
 from .raster import Bytes
@@ -27,18 +27,18 @@ HELD_KINDS = (
     "", "", "", "", "", "", "hair", "glass", "shadow", "dark",
     "clutter", "", "", "hair", "glass", "shadow", "dark", "empty", "", "",
 )  # fmt: skip
-HELD = Recipe(9_000_000, 200, SIZE, kinds=HELD_KINDS)
+HELD = Recipe(9_000_000, 200, SCENE, kinds=HELD_KINDS)
 # The kinds that came later are scored beside these, so that every record's "all" is the same 200.
-LATER = Recipe(9_100_000, 60, SIZE, kinds=("table", "wall", "mast"))
+LATER = Recipe(9_100_000, 60, SCENE, kinds=("table", "wall", "mast"))
 # Objects that were photographed and cut out by hand: the nearest to photographs with a known alpha.
-PHOTOGRAPHED = Recipe(9_200_000, 40, SIZE, kinds=("photo",))
+PHOTOGRAPHED = Recipe(9_200_000, 40, SCENE, kinds=("photo",))
 # Kinds of the scenes to train on, in turn; a batch joins any object with any background of them.
 TRAIN_KINDS = (
     "", "photo", "", "wall", "hair", "photo", "mast", "", "table", "photo", "glass", "", "photo",
     "wall", "", "mast", "table", "mast",
 )  # fmt: skip
 SMALL = 160  # pixels of the layers for stages of less
-LARGER = 384  # pixels between those of the many scenes and ``SIZE``
+LARGER = 384  # pixels between those of the many scenes and ``SCENE``
 FEWER = 5  # one scene at these sizes for so many at 256 pixels: the last stages see few
 STAGES = (
     Stage(0.14, 96, 24, rigid=True),
@@ -46,17 +46,17 @@ STAGES = (
     Stage(0.71, 192, 12),
     Stage(0.86, 256, 10),
     Stage(0.93, LARGER, 6),
-    Stage(1.00, SIZE, 4, settled=True),
+    Stage(1.00, SCENE, 4, settled=True),
 )
 # Trained weights go on with their offsets, at three tenths of the rate, and see large pictures when
-# it is low. At ``SIZE`` pictures are taken as they come, as the network will meet them, and the end
-# asks for decisions.
+# it is low. At ``SCENE`` pictures are taken as they come, as the network will meet them, and the
+# end asks for decisions.
 FURTHER = (
     Stage(0.12, 256, 10, drawn=2),
     Stage(0.36, LARGER, 6, drawn=2),
-    Stage(0.62, SIZE, 4),
-    Stage(0.93, SIZE, 4, l1=8),
-    Stage(1.00, SIZE, 4, settled=True, l1=8),
+    Stage(0.62, SCENE, 4),
+    Stage(0.93, SCENE, 4, l1=8),
+    Stage(1.00, SCENE, 4, settled=True, l1=8),
 )
 RATE = 1.5e-3
 # Shares of the weights before the run and of those at its end in what is kept. Chosen among three
@@ -104,12 +104,12 @@ def ending(start: Path | None, trainer: Trainer) -> dict[str, Tensor]:
     network.load_state_dict(weights.mean(states, list(KEPT.values())))
     # Numbers of batches that no step of training has.
     seeds = [(trainer.plan.seed, 10**9 + number, 0) for number in range(MEASURED)]
-    pictures = (batch(trainer.pools, seed, 6, SIZE)[0] for seed in seeds)
+    pictures = (batch(trainer.pools, seed, 6, SCENE)[0] for seed in seeds)
     return weights.sharper(remeasured(network, pictures), SHARPER)
 
 
 def pools(args: argparse.Namespace) -> list[Bytes]:
-    """The layers to train on: at 160 and 256 pixels, and a few at ``LARGER`` and ``SIZE``.
+    """The layers to train on: at 160 and 256 pixels, and a few at ``LARGER`` and ``SCENE``.
 
     Sources are decoded once.
     """
@@ -118,7 +118,7 @@ def pools(args: argparse.Namespace) -> list[Bytes]:
     recipes = {
         "train256": Recipe(start, args.scenes, 256, True, TRAIN_KINDS),
         f"train{LARGER}": Recipe(start + 50_000, few, LARGER, True, TRAIN_KINDS),
-        f"train{SIZE}": Recipe(start + 70_000, few, SIZE, True, TRAIN_KINDS),
+        f"train{SCENE}": Recipe(start + 70_000, few, SCENE, True, TRAIN_KINDS),
     }
     made = [pool(args.cache, name, r, load, args.threads) for name, r in recipes.items()]
     small = reduced(args.cache, f"train{SMALL}", recipes["train256"], made[0], SMALL)

@@ -40,6 +40,7 @@ OPERATORS: dict[str, dict[str, Any]] = {
     "Sigmoid": {},
     "Slice": {},
     "Softmax": {"axis": (-1,)},
+    "Sqrt": {},
     "Transpose": {"perm": _ANY},
 }
 # Inputs from this place on are shapes, limits or indices: int64 constants.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import cast
 
 import onnx
+import torch
 
+from birefnet_export.contract import IMAGENET_MEAN, IMAGENET_STD
 from birefnet_export.fixed import (
     FixedBiRefNet,
     FixedDecBlk,
@@ -13,8 +15,10 @@ from birefnet_export.fixed import (
     FixedLateral,
     FixedLevel,
     FixedPatches,
+    Grids,
 )
 from birefnet_export.graph import ALPHA, LOGITS
+from birefnet_export.mirror import smaller
 
 from .backbone import backbone
 from .layers import Choices, conv, to_body
@@ -40,7 +44,10 @@ def typed_graph(
     tape = Tape(PRECISIONS[precision])
     chosen = choices or Choices()
     image = tape.input("image", (batch, 3, *network.size))
-    logits = (_mirrored if network.mirror else _logits)(tape, network, image, chosen)
+    if network.mirror:
+        logits = _mirrored(tape, network, image, chosen)
+    else:
+        logits = _logits(tape, network, network.grids, image, chosen)
     with tape.island():
         out = tape.unary("Sigmoid", logits) if head == ALPHA else logits
     assert head in (ALPHA, LOGITS)
@@ -48,24 +55,37 @@ def typed_graph(
 
 
 def _mirrored(tape: Tape, net: FixedBiRefNet, image: Value, choices: Choices) -> Value:
-    """The mean of the logits of pictures and their mirror images: see ``with_mirror_image``."""
+    """The mean of the logits of three images of a picture: see ``with_mirror_image``."""
+    plain, count = _logits(tape, net, net.grids, image, choices), image.shape[0]
+    with tape.scope("mirror"):
+        with tape.island():
+            small = tape.resize(image, *smaller(*net.size))
+            both = tape.concat([small, tape.mirror(_brightened(tape, small))], 0)
+        logits = _logits(tape, net, net.mirror_grids, both, choices)
+        with tape.island():
+            same, turned = (tape.slice(logits, 0, i * count, (i + 1) * count) for i in (0, 1))
+            others = tape.resize(tape.add(same, tape.mirror(turned)), *net.size)
     with tape.island():
-        both = tape.concat([image, tape.mirror(image)], 0)
-    logits = _logits(tape, net, both, choices)
-    with tape.island():
-        count = image.shape[0]
-        plain, turned = (tape.slice(logits, 0, i * count, (i + 1) * count) for i in (0, 1))
-        return tape.mul(tape.add(plain, tape.mirror(turned)), tape.constant(0.5))
+        return tape.mul(tape.add(plain, others), tape.constant(1 / 3))
 
 
-def _logits(tape: Tape, net: FixedBiRefNet, image: Value, choices: Choices) -> Value:
+def _brightened(tape: Tape, image: Value) -> Value:
+    """``mirror.brightened``."""
+    mean, std = (torch.tensor(x).view(1, 3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
+    scale, black = tape.constant(std), tape.constant(-mean)
+    rgb = tape.add(tape.mul(image, scale), tape.constant(mean))
+    root = tape.unary("Sqrt", tape.unary("Relu", rgb))
+    return tape.div(tape.add(tape.mul(root, tape.unary("Sqrt", root)), black), scale)
+
+
+def _logits(tape: Tape, net: FixedBiRefNet, grids: Grids, image: Value, choices: Choices) -> Value:
     with tape.island(choices.islands):
-        small = tape.resize(tape.cast(image), *net.half_size)
+        small = tape.resize(tape.cast(image), *grids.half_size)
     body = to_body(tape, image)
     with tape.scope("bb", "full"):
-        full = backbone(tape, net.bb, net.full_grids, body, choices)
+        full = backbone(tape, net.bb, grids.at_full, body, choices)
     with tape.scope("bb", "half"):
-        half = backbone(tape, net.bb, net.half_grids, to_body(tape, small), choices)
+        half = backbone(tape, net.bb, grids.at_half, to_body(tape, small), choices)
     with tape.scope("squeeze"):
         p = _squeeze(tape, net.squeeze, full, half, choices)
     for number, level in zip((4, 3, 2), net.levels, strict=True):
