@@ -2,8 +2,8 @@
 
 The tensors are those that every form of the network has: each backbone stage of both passes, the
 squeeze, each decoder level before and after its attention and lateral, the logits. In ONNX graphs
-they are made additional outputs. Of a model that takes the mirror image as well they are those of
-the picture itself, which comes first, and the logits are of both.
+they are made additional outputs. Of a model that takes more images (``mirror``) they are those of
+the picture itself, which comes first, and the logits are of all.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def in_plain(model: onnx.ModelProto, depths: tuple[int, ...], kernels: int) -> d
         place += 1 + 2 * depth
         ends.append(place + number)
     count = place + 4
-    # Twice as many with a mirror image, whose nodes come after the picture's.
+    # Twice as many with smaller images, whose nodes come after the picture's.
     if len(norms) not in (2 * count, 4 * count):
         raise Unavailable("its graph is not one that birefnet-export writes for these weights")
     found = {

@@ -8,7 +8,6 @@ permuted).
 
 from __future__ import annotations
 
-from functools import partial
 from typing import cast
 
 import torch
@@ -314,14 +313,11 @@ class FixedBiRefNet(nn.Module):
         self.head = FixedHead(net.decoder)
 
     def forward(self, image: Tensor) -> Tensor:
-        if not self.mirror:
-            return self.logits(image)
-        other = partial(self.logits, grids=self.mirror_grids)
-        return with_mirror_image(self.logits, other, image)
+        return with_mirror_image(self.logits, image) if self.mirror else self.logits(image)
 
-    def logits(self, image: Tensor, grids: Grids | None = None) -> Tensor:
-        """The network's answer to ``image`` alone, of the size of ``grids``."""
-        grids = grids or self.grids
+    def logits(self, image: Tensor) -> Tensor:
+        """The network's answer to ``image`` alone, which may be ``smaller`` where it mirrors."""
+        grids = self.grids if image.shape[2:] == self.size else self.mirror_grids
         full = self.bb(image, grids.at_full)
         small = F.interpolate(image, size=grids.half_size, mode="bilinear", align_corners=True)
         half = self.bb(small, grids.at_half)

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .config import STRIDE
 from .contract import IMAGENET_MEAN, IMAGENET_STD
-
-STEP = 32  # a network's sizes are multiples of it
+from .decoder import up
 
 
 class Mirrored(nn.Module):
@@ -33,33 +33,25 @@ class Mirrored(nn.Module):
         self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
-        return with_mirror_image(self.network, self.network, image)
+        return with_mirror_image(self.network, image)
 
 
-def with_mirror_image(
-    network: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], image: Tensor
-) -> Tensor:
+def with_mirror_image(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
     """Mean of the logits [B,1,H,W] of the three images of ``image`` [B,3,H,W].
 
-    ``network`` answers to the picture, ``other`` to the ``smaller`` ones, as one batch of 2 * B.
+    ``network`` answers to the picture first, then to the ``smaller`` ones as one batch of 2 * B.
     """
     plain = network(image)
-    height, width = image.shape[2:]
-    small = resized(image, *smaller(height, width))
-    same, turned = other(torch.cat((small, brightened(small).flip(3)))).tensor_split(2)
-    return (plain + resized(same + turned.flip(3), height, width)) / 3
+    size = smaller(image.shape[2], image.shape[3])
+    small = F.interpolate(image, size=size, mode="bilinear", align_corners=True)
+    same, turned = network(torch.cat((small, brightened(small).flip(3)))).tensor_split(2)
+    return (plain + up(same + turned.flip(3), image)) / 3
 
 
 def smaller(height: int, width: int) -> tuple[int, int]:
-    """The other images' size: 8/9 of the picture's, down to a multiple of ``STEP``, 1 at least."""
-    return max(height * 8 // 9 // STEP, 1) * STEP, max(width * 8 // 9 // STEP, 1) * STEP
-
-
-def resized(x: Tensor, height: int, width: int) -> Tensor:
-    """Bilinear, corners aligned, as the network itself resizes; as it is where it fits."""
-    if x.shape[2:] == (height, width):
-        return x
-    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=True)
+    """The other images' size: 8/9 of the picture's, down to a multiple of 32, 32 at least."""
+    tall, wide = (max(side * 8 // 9 // STRIDE, 1) * STRIDE for side in (height, width))
+    return tall, wide
 
 
 def brightened(image: Tensor) -> Tensor:

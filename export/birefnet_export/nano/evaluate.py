@@ -72,7 +72,7 @@ class Fitted(nn.Module):
 
 
 def fitted(x: Tensor, size: Sequence[int]) -> Tensor:
-    """[B,C,H,W] at ``size``, averaged where that is less, as the runtime does it."""
+    """[B,C,H,W] at ``size``, averaged where that is less: "bilinear-antialias" of the contract."""
     return F.interpolate(x, list(size), mode="bilinear", align_corners=False, antialias=True)
 
 
