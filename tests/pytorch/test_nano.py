@@ -42,6 +42,7 @@ from birefnet_export.nano.grow import grown
 from birefnet_export.nano.hard import hardest
 from birefnet_export.nano.muon import orthogonal, shares
 from birefnet_export.nano.placed import PLACED
+from birefnet_export.nano.places import ended, lamp
 from birefnet_export.nano.pool import Recipe, pool, reduced
 from birefnet_export.nano.raster import Bytes
 from birefnet_export.nano.run import (
@@ -56,7 +57,7 @@ from birefnet_export.nano.run import (
     begin,
     ending,
 )
-from birefnet_export.nano.scenes import KINDS, Scene, ground, scene, stacked
+from birefnet_export.nano.scenes import KINDS, Scene, ground, scene, stacked, subject
 from birefnet_export.nano.team import Team, together
 from birefnet_export.nano.train import Plan, Progress, Stage, Trainer
 from birefnet_export.network import BiRefNet
@@ -160,6 +161,34 @@ def test_the_background_of_a_place_is_sharp(made_up: sources.Sources, kind: str)
         assert 0 <= picture.min() < picture.max() <= 1
     # Neighbours in a studio or a gradient of sky differ by one level of 255 or less nearly always.
     assert np.median([(np.abs(np.diff(p, axis=1)) > 4 / 255).mean() for p in made]) > 0.02
+
+
+def test_a_lamp_shines_where_it_is_and_nowhere_far_away() -> None:
+    dark = np.full((96, 96, 3), 0.2, np.float32)
+    for seed in range(8):
+        lit = lamp(np.random.default_rng(seed), dark, (0.3, 0.6))
+        assert lit[57, 28].max() > 0.9
+        # Its post stands below it. Rays reach a tenth of the frame, the glow falls by e in that.
+        far = lit[:, 70:]
+        assert np.abs(far - 0.2).max() < 1 / 255
+        assert (lit[:58] >= dark[:58] - 1e-6).all()
+
+
+def test_a_table_ends_along_an_edge_or_in_a_corner() -> None:
+    boards = np.full((96, 96, 3), [1.0, 0.0, 1.0], np.float32)
+    for seed in range(8):
+        seen = ended(np.random.default_rng(seed), boards)
+        kept = (seen == boards).all(axis=2)
+        assert kept[44:52, 44:52].all()
+        assert not kept.all()
+
+
+def test_what_is_slim_may_cover_little(made_up: sources.Sources) -> None:
+    covered = {
+        kind: [subject(np.random.default_rng(s), made_up, 96, kind).alpha.mean() for s in range(60)]
+        for kind in ("mast", "")
+    }
+    assert 0.01 < min(covered["mast"]) < 0.04 < min(covered[""])
 
 
 def test_a_layer_is_of_its_kind(made_up: sources.Sources) -> None:

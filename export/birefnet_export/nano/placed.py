@@ -90,7 +90,8 @@ def bust(rng: Rng) -> list[Part]:
 
 def column(rng: Rng) -> list[Part]:
     """A rocket, lighthouse or bottle: tall, slim and closed, with a nose, bands and fins."""
-    half, top, bottom = rng.uniform(0.03, 0.11), rng.uniform(0.0, 0.1), rng.uniform(0.95, 1.1)
+    half = float(np.exp(rng.uniform(np.log(0.02), np.log(0.11))))
+    top, bottom = rng.uniform(0.0, 0.1), rng.uniform(0.95, 1.1)
     nose = top + half * rng.uniform(1.0, 4.0)
     widths = half * np.array([0.15, 0.7, 0.95, 1.0])
     parts: list[Part] = []

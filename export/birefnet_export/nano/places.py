@@ -25,7 +25,7 @@ from .texture import colour, noise, ramp, relative, waves
 
 
 def table(rng: Rng, photos: list[Bytes], size: int) -> Picture:
-    """Boards, cloth or stone that fills the frame, in perspective, with lamp light and sheen."""
+    """Boards, cloth or stone in perspective, lamp light and sheen; one in three shows an edge."""
     flat = boards(rng, size) if rng.random() < 0.7 else surface_of(rng, photos, size)
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32) * size
     angle, lean = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.35)
@@ -37,7 +37,21 @@ def table(rng: Rng, photos: list[Bytes], size: int) -> Picture:
     glow = noise(rng, size, 2, 1)[..., None]
     lamp = rng.uniform(0.3, 1.0)
     seen = as_float(seen) * (lamp + (1.3 - lamp) * glow) + rng.uniform(0, 0.25) * glow**4
+    if rng.random() < 0.35:
+        seen = ended(rng, as_float(seen))
     return as_float(np.clip(blur(as_float(seen), float(rng.choice([0, 0, 0.6, 1.5]))), 0, 1))
+
+
+def ended(rng: Rng, seen: Picture) -> Picture:
+    """``seen`` up to an edge or a corner of the table; beyond it a floor, mostly darker."""
+    size = seen.shape[0]
+    angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0.15, 0.5)
+    second = angle + rng.choice([0.0, 1.0]) * rng.uniform(0.9, 2.2)
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / np.float32(size) - np.float32(0.5)
+    over = [x * np.cos(a) + y * np.sin(a) - away for a in (angle, second)]
+    beyond = np.clip(np.maximum(*over) * size / rng.uniform(1, 6) + 0.5, 0, 1)
+    floor = studio(rng, size) * np.float32(rng.uniform(0.1, 0.9))
+    return mix(seen, blur(as_float(floor), 1.0), as_float(beyond))
 
 
 def boards(rng: Rng, size: int) -> Picture:
@@ -150,17 +164,32 @@ def yard(rng: Rng, size: int) -> Picture:
     rough = noise(rng, size, 10, 3)[:1] * np.float32(0.06)
     picture = mix(picture, ground, as_float(np.clip((y - line - rough) * 60, 0, 1)))
     ink = relative(rng, colour(rng) * np.float32(0.5), 0.5)
-    for _ in range(int(rng.integers(1, 6))):
+    for _ in range(int(rng.integers(1, 8))):
         drawn = (mast if rng.random() < 0.75 else cables)(rng, size, line)
         picture = mix(picture, as_float(np.broadcast_to(ink, picture.shape)), drawn)
-    for _ in range(int(rng.integers(0, 6))):
+    for _ in range(int(rng.integers(0, 4))):
+        picture = shed(rng, picture, line)
+    for _ in range(int(rng.integers(0, 10))):
         picture = lamp(rng, picture, (rng.random(), line + rng.normal(0, 0.06)))
     return blur(picture, float(rng.choice([0, 0.5, 1.2, 3])) * size / 384)
 
 
+def shed(rng: Rng, picture: Picture, foot: float) -> Picture:
+    """A low block on the horizon, lit or dark."""
+    half = np.array([rng.uniform(0.02, 0.2), rng.uniform(0.01, 0.06)])
+    outline = rectangle(rng, np.array([rng.random(), foot + rng.uniform(-0.04, 0.08)]), half)
+    fill = np.broadcast_to(colour(rng), picture.shape)
+    return mix(picture, as_float(fill), polygon(outline, picture.shape[0]))
+
+
 def mast(rng: Rng, size: int, foot: float) -> Plane:
-    """A lattice tower, scaffold or pole on the ground, with crossed braces; often cut on top."""
+    """A lattice tower, scaffold or pole on the ground, with crossed braces; often cut on top.
+
+    A third stand at the left or right end of the frame; a third of those that end bear a rod.
+    """
     x, top = rng.uniform(-0.05, 1.05), rng.uniform(-0.3, 0.6)
+    if rng.random() < 0.33:
+        x = rng.choice([0.0, 1.0]) + rng.normal(0, 0.05)
     low, high = np.array([1.0, rng.uniform(0.1, 1.0)]) * rng.uniform(0.004, 0.09)
     count = max(2, int((foot - top) / rng.uniform(0.04, 0.12)))
     y = np.linspace(foot + 0.02, top, count)
@@ -170,9 +199,12 @@ def mast(rng: Rng, size: int, foot: float) -> Plane:
     lines = [left, right, zigzag, np.where(np.arange(count)[:, None] % 2, right, left)]
     rungs = [np.stack([a, b]) for a, b in zip(left, right, strict=True)]
     thick = max(1, round(size / 384 * rng.uniform(0.6, 3)))
-    return strokes(
-        lines + rungs[:: int(rng.integers(1, 4))], size, thick, int(rng.integers(140, 256))
-    )
+    lattice = lines + rungs[:: int(rng.integers(1, 4))]
+    drawn = strokes(lattice, size, thick, int(rng.integers(140, 256)))
+    if rng.random() < 0.33:
+        rod = np.array([[x, top + 0.03], [x, top - rng.uniform(0.05, 0.3)]])
+        drawn = np.maximum(drawn, strokes([rod], size, round(size * rng.uniform(0.004, 0.012)) + 1))
+    return drawn
 
 
 def cables(rng: Rng, size: int, foot: float) -> Plane:
@@ -187,17 +219,23 @@ def cables(rng: Rng, size: int, foot: float) -> Plane:
 
 
 def lamp(rng: Rng, picture: Picture, place: tuple[float, float]) -> Picture:
-    """A light that shines into the lens: a glow and a few rays."""
+    """A light that shines into the lens: a glow and the rays of its iris, often on a post."""
     size, centre = picture.shape[0], np.array(place)
-    angles = rng.uniform(0, np.pi) + np.arange(int(rng.integers(2, 5))) * 0.8
-    rays = [np.stack([np.cos(angles), np.sin(angles)], 1) * sign for sign in (-1, 1)]
-    reach = rng.uniform(0.01, 0.05)
-    lines = [np.stack([centre + a * reach, centre + b * reach]) for a, b in zip(*rays, strict=True)]
-    star = blur(strokes(lines, size, max(1, size // 200)), 0.6)
+    if rng.random() < 0.5:
+        foot = np.array([place[0] + rng.normal(0, 0.01), place[1] + 1.0])
+        picture = mix(picture, picture * 0.3, strokes([np.stack([centre, foot])], size))
+    reach = float(np.exp(rng.uniform(np.log(0.012), np.log(0.1))))
+    count = int(rng.integers(2, 9))
+    angles = rng.uniform(0, np.pi) + np.arange(count) * np.pi / count
+    rays = np.stack([np.cos(angles), np.sin(angles)], 1) * rng.uniform(0.5, 1, (count, 1)) * reach
+    star = np.zeros((size, size), np.float32)
+    for part in (1.0, 0.7, 0.4):
+        lines = [np.stack([centre - ray * part, centre + ray * part]) for ray in rays]
+        star += strokes(lines, size, max(1, size // 250)) * np.float32(0.4)
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) / np.float32(size)
-    glow = np.exp(
-        -((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (reach * rng.uniform(0.3, 1)) ** 2
-    )
-    warm = np.array([1.0, rng.uniform(0.7, 1), rng.uniform(0.3, 1)], np.float32)
-    shine = np.clip(star + as_float(glow), 0, 1)[..., None] * warm
-    return as_float(np.clip(picture + shine, 0, 1))
+    away = np.hypot(x - np.float32(place[0]), y - np.float32(place[1])) / np.float32(reach)
+    glow = np.exp(-((away / rng.uniform(0.15, 0.6)) ** 2)) + rng.uniform(0, 0.3) * np.exp(-away)
+    warm = np.array([1.0, rng.uniform(0.6, 1), rng.uniform(0.2, 1)], np.float32)
+    shine = as_float(blur(star, 0.6) + glow)[..., None]
+    white = np.clip(shine - 1, 0, 1) * np.float32(0.5)
+    return as_float(np.clip(picture + shine * warm + white, 0, 1))
