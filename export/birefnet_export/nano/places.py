@@ -185,7 +185,7 @@ def shed(rng: Rng, picture: Picture, foot: float) -> Picture:
 def mast(rng: Rng, size: int, foot: float) -> Plane:
     """A lattice tower, scaffold or pole on the ground, with crossed braces; often cut on top.
 
-    A third stand at the left or right end of the frame; a third of those that end bear a rod.
+    A third stand at the left or right end of the frame; a third bear a rod.
     """
     x, top = rng.uniform(-0.05, 1.05), rng.uniform(-0.3, 0.6)
     if rng.random() < 0.33:
