@@ -34,6 +34,7 @@ from birefnet_export.nano.batches import (
     softened,
     tensors,
     tinted,
+    varied,
 )
 from birefnet_export.nano.config import METADATA, MIRROR, NANO, SCENE, SIZE
 from birefnet_export.nano.evaluate import Fitted, by_kind, measure, rim, score
@@ -57,7 +58,16 @@ from birefnet_export.nano.run import (
     begin,
     ending,
 )
-from birefnet_export.nano.scenes import KINDS, Scene, ground, scene, stacked, subject
+from birefnet_export.nano.scenes import (
+    KINDS,
+    STAY,
+    STAYS,
+    Scene,
+    ground,
+    scene,
+    stacked,
+    subject,
+)
 from birefnet_export.nano.team import Team, together
 from birefnet_export.nano.train import Plan, Progress, Stage, Trainer
 from birefnet_export.network import BiRefNet
@@ -269,6 +279,17 @@ def test_a_pool_is_made_once(made_up: sources.Sources, tmp_path: Path) -> None:
     assert pool(tmp_path, "p", Recipe(0, 3, 64), loads, workers=1).shape == (3, 64, 64, 4)
 
 
+def test_a_pool_of_an_older_version_is_made_anew(made_up: sources.Sources, tmp_path: Path) -> None:
+    recipe, mark = Recipe(0, 2, 64), tmp_path / "p.json"
+    first = np.array(pool(tmp_path, "p", recipe, lambda: made_up, workers=1))
+    np.save(tmp_path / "p.npy", np.zeros_like(first))
+    written = json.loads(mark.read_text())
+    del written["edition"]
+    mark.write_text(json.dumps(written))
+    assert np.array_equal(pool(tmp_path, "p", recipe, lambda: made_up, workers=1), first)
+    assert json.loads(mark.read_text())["edition"] == recipe.edition
+
+
 def test_a_batch_is_new_scenes_and_the_same_every_time(scenes: Bytes) -> None:
     images, alpha = batch([scenes], (0, 3, 0), 4, 64)
     again, _ = batch([scenes], (0, 3, 0), 4, 64)
@@ -283,9 +304,32 @@ def test_a_batch_is_new_scenes_and_the_same_every_time(scenes: Bytes) -> None:
 def test_layers_are_told_apart(made_up: sources.Sources, scenes: Bytes) -> None:
     made = stacked(8, made_up, 96)
     assert np.array_equal(scenes[1], made)
-    assert not made[..., 7].any()
+    assert np.ptp(made[..., 7]) == 0
     assert np.array_equal(layer(scenes, 1, 0), made[..., :4])
     assert np.array_equal(layer(scenes, 1, 1), made[..., 4:])
+
+
+@pytest.mark.parametrize("kind", ["", "mast", "table"])
+def test_objects_stay_on_their_background_as_their_kind_says(
+    made_up: sources.Sources, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = np.repeat(stacked(8, made_up, 32, kind)[None], 40, axis=0)
+    taken: list[tuple[int, int]] = []
+
+    def noted(pool: Bytes, index: int, part: int) -> Bytes:
+        taken.append((int(index), part))
+        return layer(pool, index, part)
+
+    monkeypatch.setattr("birefnet_export.nano.batches.layer", noted)
+    stayed = 0
+    for seed in range(400):
+        taken.clear()
+        varied(np.random.default_rng(seed), pictures, 32)
+        (front, _), *behind = taken
+        stayed += behind == [(front, 1)]
+    # Of 400 draws the share is within 0.1 of its mean (four standard deviations); chance pairs one
+    # of 40 objects with its own besides.
+    assert abs(stayed / 400 - STAYS.get(kind, STAY)) < 0.1
 
 
 def test_new_colours_leave_alpha_alone(made_up: sources.Sources) -> None:

@@ -15,7 +15,6 @@ from .raster import Bytes, Plane, Rng, as_float, blur, to_bytes, to_float
 from .scenes import composite, joined
 
 SMALLEST_CROP = 0.65  # of an object's frame, and of a background
-PLACE = 0.3  # share of objects on the background that was made with them
 HALVED = 0.2  # share of other backgrounds that are two, with an edge between them
 CORNER = 0.35  # share of these edges that end in a corner
 SOFT = 0.15  # share of layers, and of shots, out of focus
@@ -42,12 +41,12 @@ def nearest(pools: Sequence[Bytes], size: int) -> Bytes:
 def varied(rng: Rng, pool: Bytes, size: int) -> Bytes:
     """One shot RGBA [S,S,4]: any object of the pool, cropped, on any background, cropped, turned.
 
-    A pool of N scenes has N * N pairs; ``PLACE`` of the shots keep to a scene's own. Colours,
-    light, shadow, focus and camera are drawn anew as well.
+    A pool of N scenes has N * N pairs; some shots keep to a scene's own, more or less often by its
+    kind: see ``stacked``. Colours, light, shadow, focus and camera are drawn anew as well.
     """
     front, behind, beside = rng.integers(len(pool), size=3)
     objects = tinted(rng, cropped(rng, layer(pool, front, 0), size))
-    if rng.random() < PLACE:
+    if rng.random() < pool[front, 0, 0, 7] / 255:
         grounds = ground(rng, pool, front, size)
     else:
         grounds = ground(rng, pool, behind, size)

@@ -26,6 +26,8 @@ class Recipe:
 
     Of a scene either the shot and its alpha (4 channels), or its ``layers`` (8: see
     ``scenes.stacked``). ``kinds`` of scenes follow each other in turn; none leaves it to chance.
+    A change of the code that makes other scenes of a recipe raises ``edition``, so that scenes
+    which lie on disk from before are made anew.
     """
 
     seed: int
@@ -33,6 +35,7 @@ class Recipe:
     size: int
     layers: bool = False
     kinds: tuple[str, ...] = ()
+    edition: int = 2
 
     @property
     def channels(self) -> int:
