@@ -304,7 +304,8 @@ def test_a_batch_is_new_scenes_and_the_same_every_time(scenes: Bytes) -> None:
 def test_layers_are_told_apart(made_up: sources.Sources, scenes: Bytes) -> None:
     made = stacked(8, made_up, 96)
     assert np.array_equal(scenes[1], made)
-    assert np.ptp(made[..., 7]) == 0
+    # Rounding to a byte is half a level, float32 arithmetic adds less than a hundredth.
+    assert np.abs(made[..., 7] - 255 * STAY).max() <= 0.51
     assert np.array_equal(layer(scenes, 1, 0), made[..., :4])
     assert np.array_equal(layer(scenes, 1, 1), made[..., 4:])
 
