@@ -1,4 +1,4 @@
-"""Figures with a place of their own: on a table, before a wall, tall and slim in the open.
+"""Figures with a place of their own: on a table, before a wall, tall in the open, slim there.
 
 Makers return ``Part`` lists as those of ``figure`` do; with each goes a placement that suits it.
 """
@@ -88,9 +88,17 @@ def bust(rng: Rng) -> list[Part]:
     return parts
 
 
-def column(rng: Rng) -> list[Part]:
-    """A rocket, lighthouse or bottle: tall, slim and closed, with a nose, bands and fins."""
-    half = float(np.exp(rng.uniform(np.log(0.02), np.log(0.11))))
+def rocket(rng: Rng) -> list[Part]:
+    """A ``column`` that is a 25th to an 11th as wide as high."""
+    return column(rng, 0.045)
+
+
+def column(rng: Rng, widest: float = 0.11) -> list[Part]:
+    """A rocket, lighthouse or bottle: tall, slim and closed, with a nose, bands and fins.
+
+    ``widest`` is the largest half of its width, the height of its frame being one.
+    """
+    half = float(np.exp(rng.uniform(np.log(0.02), np.log(widest))))
     top, bottom = rng.uniform(0.0, 0.1), rng.uniform(0.95, 1.1)
     nose = top + half * rng.uniform(1.0, 4.0)
     widths = half * np.array([0.15, 0.7, 0.95, 1.0])
@@ -135,4 +143,5 @@ PLACED: dict[str, tuple[Callable[[Rng], list[Part]], Callable[[Rng], Placement]]
     "table": (dish, lying),
     "wall": (bust, sitting),
     "mast": (column, standing),
+    "slim": (rocket, standing),
 }

@@ -153,8 +153,11 @@ def bystander(rng: Rng, picture: Picture, cutouts: list[Bytes]) -> Picture:
     return mix(picture, lit(rng, colours, alpha) if rng.random() < 0.5 else colours, alpha)
 
 
-def yard(rng: Rng, size: int) -> Picture:
-    """A sky over a dark horizon with lattice masts, poles, cables and lamps."""
+def yard(rng: Rng, size: int, least: int = 1) -> Picture:
+    """A sky over a dark horizon with lattice masts, poles, cables and lamps.
+
+    Of masts and bundles of cables there are ``least`` to 7.
+    """
     y = np.mgrid[0:size, 0:size][0].astype(np.float32) / np.float32(size)
     sky = colour(rng) if rng.random() < 0.5 else np.array([0.2, 0.35, 0.7], np.float32)
     sky = relative(rng, sky * np.float32(rng.uniform(0.3, 1.3)), 0.5)
@@ -164,7 +167,7 @@ def yard(rng: Rng, size: int) -> Picture:
     rough = noise(rng, size, 10, 3)[:1] * np.float32(0.06)
     picture = mix(picture, ground, as_float(np.clip((y - line - rough) * 60, 0, 1)))
     ink = relative(rng, colour(rng) * np.float32(0.5), 0.5)
-    for _ in range(int(rng.integers(1, 8))):
+    for _ in range(int(rng.integers(least, 8))):
         drawn = (mast if rng.random() < 0.75 else cables)(rng, size, line)
         picture = mix(picture, as_float(np.broadcast_to(ink, picture.shape)), drawn)
     for _ in range(int(rng.integers(0, 4))):

@@ -15,15 +15,19 @@ from .raster import Bytes, Picture, Rng, as_float, mix, to_bytes, to_float
 from .sources import Sources
 
 # Kinds that a scene can be asked to be; without one the shares below decide.
-KINDS = ("hair", "glass", "shadow", "dark", "clutter", "empty", "table", "wall", "mast", "photo")
+KINDS = (
+    "hair", "glass", "shadow", "dark", "clutter", "empty", "table", "wall", "mast", "slim", "photo",
+)  # fmt: skip
 # Shares of scenes without an object, with two, with object and background of one brightness, with
 # both very dark or very light, of glass, with a cast shadow, with a mirror image underneath.
 EMPTY, DOUBLE, CAMOUFLAGE, EXTREME, GLASS, SHADOW, MIRROR = 0.04, 0.14, 0.12, 0.08, 0.05, 0.5, 0.06
 DARK = 0.1  # share of joined scenes with both: by chance they meet in one of a hundred
-VOID = 0.03  # share of joined scenes without an object beside those that chance makes
+VOID = 0.08  # share of joined scenes without an object beside those that chance makes
+FAINT = 0.35  # share of these that are nearly white or nearly black
 # Share of an object's shots on the background that was made with it, by kind where it is more: what
 # tells a rocket from masts, and a dish from the end of its table, is hardly seen on others.
-STAY, STAYS = 0.3, {"mast": 0.75, "table": 0.55}
+STAY, STAYS = 0.3, {"mast": 0.75, "slim": 0.75, "table": 0.55}
+SLIM = {"mast": 1, "slim": 3}  # kinds that are tall and slim, and the fewest masts behind them
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,8 @@ def ground(rng: Rng, sources: Sources, size: int, kind: str) -> Picture:
         return table(rng, sources.photos, size)
     if kind == "wall":
         return wall(rng, sources, size)
-    if kind == "mast":
-        return yard(rng, size)
+    if kind in SLIM:
+        return yard(rng, size, SLIM[kind])
     return (clutter if kind == "clutter" else background)(rng, sources, size)
 
 
@@ -81,7 +85,10 @@ def joined(rng: Rng, front: Bytes, behind: Bytes) -> Bytes:
     chance = rng.random()
     kind = "dark" if chance < DARK else "empty" if chance < DARK + VOID else ""
     cut = Foreground(to_float(front[..., :3]), to_float(front[..., 3]))
-    made = compose(rng, cut, to_float(behind), kind)
+    ground = to_float(behind)
+    if kind == "empty" and rng.random() < FAINT:
+        ground = faint(rng, ground)
+    made = compose(rng, cut, ground, kind)
     return np.dstack([made.shot, made.alpha])
 
 
@@ -111,7 +118,7 @@ def subject(rng: Rng, sources: Sources, size: int, kind: str = "") -> Foreground
 
     What is tall and slim may cover 1 %.
     """
-    least = 0.01 if kind == "mast" else 0.04
+    least = 0.01 if kind in SLIM else 0.04
     for _ in range(4):
         front = single(rng, sources, size, kind)
         if rng.random() < DOUBLE:
@@ -153,6 +160,12 @@ def extreme(rng: Rng, front: Foreground, behind: Picture) -> tuple[Foreground, P
     if rng.random() < 0.25:
         pictures = 1 - pictures[0], 1 - pictures[1]
     return Foreground(as_float(pictures[0]), front.alpha), as_float(pictures[1])
+
+
+def faint(rng: Rng, behind: Picture) -> Picture:
+    """Squeezed into the darkest or the lightest twentieth to half."""
+    low = as_float(behind * np.float32(rng.uniform(0.05, 0.5)))
+    return low if rng.random() < 0.5 else as_float(1 - low)
 
 
 def composite(front: Bytes, behind: Bytes, alpha: Bytes) -> Bytes:
