@@ -22,9 +22,8 @@ from .sources import PACKAGES, listing
 from .train import Plan, Progress
 
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pillow", "safetensors")
-# What a record repeats of the run before: its own "before" last, down to the random weights. "mean"
-# are the shares of the weights that were mixed after the run, where they were.
-FORMER = ("plan", "minutes", "steps", "training_scenes", "parameters", "mean", "before")
+# What a record repeats of the run before: its own "before" last, down to the random weights.
+FORMER = ("plan", "minutes", "steps", "training_scenes", "parameters", "before")
 INK = {"loss": (0, 0, 0), "IoU": (0, 90, 200), "MAE": (200, 60, 0)}
 
 

@@ -85,10 +85,10 @@ def joined(rng: Rng, front: Bytes, behind: Bytes) -> Bytes:
     chance = rng.random()
     kind = "dark" if chance < DARK else "empty" if chance < DARK + VOID else ""
     cut = Foreground(to_float(front[..., :3]), to_float(front[..., 3]))
-    ground = to_float(behind)
+    back = to_float(behind)
     if kind == "empty" and rng.random() < FAINT:
-        ground = faint(rng, ground)
-    made = compose(rng, cut, ground, kind)
+        back = faint(rng, back)
+    made = compose(rng, cut, back, kind)
     return np.dstack([made.shot, made.alpha])
 
 
