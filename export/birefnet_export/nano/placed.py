@@ -1,4 +1,4 @@
-"""Figures with a place of their own: on a table, before a wall, tall in the open, slim there.
+"""Figures with a place of their own: on a table, before a wall, tall and slim in the open.
 
 Makers return ``Part`` lists as those of ``figure`` do; with each goes a placement that suits it.
 """
@@ -89,7 +89,7 @@ def bust(rng: Rng) -> list[Part]:
 
 
 def rocket(rng: Rng) -> list[Part]:
-    """A ``column`` that is a 25th to an 11th as wide as high."""
+    """A ``column`` whose shaft is a 25th to an 11th as wide as its frame is high."""
     return column(rng, 0.045)
 
 

@@ -37,7 +37,7 @@ TRAIN_KINDS = (
     "", "photo", "", "wall", "hair", "photo", "mast", "", "table", "photo", "glass", "", "photo",
     "wall", "", "mast", "table", "mast",
 )  # fmt: skip
-# Those of trained weights: one in ten is a slim rocket before masts, without which those fade.
+# Those of trained weights: one in ten is a slim rocket before masts.
 FURTHER_KINDS = tuple(
     "slim" if number % 10 == 3 else kind for number, kind in enumerate(TRAIN_KINDS * 5)
 )

@@ -23,7 +23,7 @@ KINDS = (
 EMPTY, DOUBLE, CAMOUFLAGE, EXTREME, GLASS, SHADOW, MIRROR = 0.04, 0.14, 0.12, 0.08, 0.05, 0.5, 0.06
 DARK = 0.1  # share of joined scenes with both: by chance they meet in one of a hundred
 VOID = 0.08  # share of joined scenes without an object beside those that chance makes
-FAINT = 0.35  # share of these that are nearly white or nearly black
+FAINT = 0.35  # share of these that are very dark or very light
 # Share of an object's shots on the background that was made with it, by kind where it is more: what
 # tells a rocket from masts, and a dish from the end of its table, is hardly seen on others.
 STAY, STAYS = 0.3, {"mast": 0.75, "slim": 0.75, "table": 0.55}
@@ -156,16 +156,21 @@ def matched(picture: Picture, front: Foreground, behind: Picture) -> Picture:
 def extreme(rng: Rng, front: Foreground, behind: Picture) -> tuple[Foreground, Picture]:
     """Both squeezed into the darkest, or a quarter of the time the lightest, tenth to half."""
     low, high = rng.uniform(0.1, 0.5, 2)
-    pictures = front.picture * np.float32(low), behind * np.float32(high)
-    if rng.random() < 0.25:
-        pictures = 1 - pictures[0], 1 - pictures[1]
-    return Foreground(as_float(pictures[0]), front.alpha), as_float(pictures[1])
+    light = rng.random() < 0.25
+    return Foreground(squeezed(front.picture, low, light), front.alpha), squeezed(
+        behind, high, light
+    )
 
 
 def faint(rng: Rng, behind: Picture) -> Picture:
     """Squeezed into the darkest or the lightest twentieth to half."""
-    low = as_float(behind * np.float32(rng.uniform(0.05, 0.5)))
-    return low if rng.random() < 0.5 else as_float(1 - low)
+    return squeezed(behind, rng.uniform(0.05, 0.5), rng.random() < 0.5)
+
+
+def squeezed(picture: Picture, share: float, light: bool) -> Picture:
+    """``picture`` in the darkest ``share`` of the range, or its negative in the lightest."""
+    dark = picture * np.float32(share)
+    return as_float(1 - dark if light else dark)
 
 
 def composite(front: Bytes, behind: Bytes, alpha: Bytes) -> Bytes:
