@@ -42,6 +42,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--start", type=Path, help="weights to train further (default: from random ones)"
     )
+    parser.add_argument(
+        "--teacher", type=Path, help="weights whose answers are kept (default: those of --start)"
+    )
     folder = Path(tempfile.gettempdir()) / "birefnet-nano"
     parser.add_argument(
         "--cache", type=Path, default=folder, help=f"scene pools (default {folder})"
@@ -113,7 +116,7 @@ def train(args: argparse.Namespace, held: Sequence[Bytes]) -> None:
     pools(args)
     trainer = together(args.threads, trained, args)
     progress, file = trainer.progress, args.out / "nano.safetensors"
-    weights.save(ending(args.start, trainer), file)
+    weights.save(ending(args, trainer), file)
     result = evaluate(file, held, args.out / "evaluation.json")
     parameters = sum(p.numel() for p in trainer.network.parameters())
     record.write(

@@ -3,7 +3,8 @@
 BCE + IoU + SSIM with supervised side outputs is BiRefNet's recipe (Zheng et al. 2024, "Bilateral
 Reference for High-Resolution Dichotomous Image Segmentation", section 3; it goes back to BASNet,
 Qin et al. 2019). L1 is what matting networks use on fractional alpha (Xu et al. 2017, "Deep Image
-Matting"). The weights are ours: every term is of the order of one when a run starts.
+Matting"). The weights are ours: every term is of the order of one when a run starts. Trained
+weights are also held to what they, or others, answered before: see ``unlike``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 
 SIDE = 0.3  # weight of each of the three side outputs
 L1 = 2.0  # weight of the mean error, unless a stage of training has its own
+KNOWN = 0.5  # what a teacher may miss of an object, as ``missed`` measures it, and still teach it
 SSIM_WINDOW, SSIM_STRIDE = 7, 3  # every third window: a ninth of the time
 # Stabilisers (0.01)^2 and (0.03)^2 of Wang et al. 2004, for a range of one.
 C1, C2 = 1e-4, 9e-4
@@ -42,6 +44,18 @@ def final(logits: Tensor, alpha: Tensor, l1: float = L1) -> Tensor:
 def balanced(logits: Tensor, alpha: Tensor) -> Tensor:
     """Mean binary cross-entropy against soft targets."""
     return F.binary_cross_entropy_with_logits(logits, alpha)
+
+
+def unlike(logits: Tensor, told: Tensor, alpha: Tensor) -> Tensor:
+    """Mean cross-entropy of logits against a teacher's answer ``told`` in 0..1, all [B,1,H,W].
+
+    Pictures whose object the teacher misses count zero: there only the truth teaches. New kinds of
+    scenes cost a network old ones that they do not resemble; its old answers, asked for on the new
+    pictures, hold these (Li and Hoiem 2016, "Learning without Forgetting").
+    """
+    known = missed(told, alpha) < KNOWN
+    each = F.binary_cross_entropy_with_logits(logits, told, reduction="none")
+    return (each.mean(dim=(1, 2, 3)) * known).mean()
 
 
 def iou(guess: Tensor, alpha: Tensor) -> Tensor:

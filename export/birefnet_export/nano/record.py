@@ -23,7 +23,7 @@ from .train import Plan, Progress
 
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pillow", "safetensors")
 # What a record repeats of the run before: its own "before" last, down to the random weights.
-FORMER = ("plan", "minutes", "steps", "training_scenes", "parameters", "before")
+FORMER = ("plan", "minutes", "steps", "training_scenes", "parameters", "kept", "before")
 INK = {"loss": (0, 0, 0), "IoU": (0, 90, 200), "MAE": (200, 60, 0)}
 
 

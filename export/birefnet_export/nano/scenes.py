@@ -22,8 +22,8 @@ KINDS = (
 # both very dark or very light, of glass, with a cast shadow, with a mirror image underneath.
 EMPTY, DOUBLE, CAMOUFLAGE, EXTREME, GLASS, SHADOW, MIRROR = 0.04, 0.14, 0.12, 0.08, 0.05, 0.5, 0.06
 DARK = 0.1  # share of joined scenes with both: by chance they meet in one of a hundred
-VOID = 0.08  # share of joined scenes without an object beside those that chance makes
-FAINT = 0.35  # share of these that are very dark or very light
+VOID = 0.12  # share of joined scenes without an object beside those that chance makes
+FAINT = 0.5  # share of these that are very dark or very light
 # Share of an object's shots on the background that was made with it, by kind where it is more: what
 # tells a rocket from masts, and a dish from the end of its table, is hardly seen on others.
 STAY, STAYS = 0.3, {"mast": 0.75, "slim": 0.75, "table": 0.55}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from birefnet_export.errors import CheckpointError
 from birefnet_export.network import BiRefNet
@@ -38,7 +38,8 @@ class Stage:
     ``batch`` is of the whole team. A ``rigid`` stage runs the deformable convolutions as plain
     ones: see ``lean``. In a ``settled`` one batch norms keep their statistics, as in use: those of
     a few pictures are too rough to end with. For every picture trained on ``drawn`` are drawn: see
-    ``hard``. ``l1`` weighs the mean error: see ``losses``.
+    ``hard``. ``l1`` weighs the mean error, ``taught`` the distance from a teacher's answers: see
+    ``losses``.
     """
 
     until: float
@@ -48,6 +49,7 @@ class Stage:
     settled: bool = False
     drawn: int = 1
     l1: float = losses.L1
+    taught: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Plan:
     weight_decay: float = 0.02
     seed: int = 0
     start: str = ""  # SHA-256 of the weights that the run begins with; empty for random ones
+    teacher: str = ""  # SHA-256 of the weights whose answers ``taught`` stages keep
 
     def stage(self, share: float) -> Stage:
         """The stage at ``share`` (0..1) of the time."""
@@ -101,6 +104,8 @@ class Trainer:
 
     ``clock`` returns seconds; time between ``run`` calls does not count. Every member of ``team``
     has a trainer with the same network and plan; the leader keeps the time, tests and saves.
+    ``teacher`` is not trained; its batch norms keep their statistics. Plans with a stage that is
+    ``taught`` need one.
     """
 
     def __init__(
@@ -111,12 +116,14 @@ class Trainer:
         held: Bytes | None = None,
         clock: Callable[[], float] = time.monotonic,
         team: Team | None = None,
+        teacher: BiRefNet | None = None,
     ) -> None:
         # Kernels with channels innermost save a seventh of a step on a CPU.
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.pools, self.plan = pools, plan
         self.held, self.clock = held, clock
         self.team = team or Team()
+        self.teacher = teacher and teacher.eval().to(memory_format=torch.channels_last)
         self.optimizers = optimizers(network, plan, self.team)
         self.average = Average(network, DECAY)
         # Runs on the same scenes join them otherwise where they began with other weights.
@@ -158,12 +165,22 @@ class Trainer:
         self.prepare(stage)
         with lean.rearranged(self.network, stage.rigid):
             images = images.contiguous(memory_format=torch.channels_last)
-            loss = losses.total(*lean.forward_sides(self.network, images), alpha, stage.l1)
+            logits, sides = lean.forward_sides(self.network, images)
+            loss = losses.total(logits, sides, alpha, stage.l1)
+        if stage.taught:
+            loss = loss + stage.taught * losses.unlike(logits, self.told(images), alpha)
         self.network.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.update(share)
         self.progress.step += 1
         return float(loss.detach())
+
+    @torch.no_grad()
+    def told(self, images: Tensor) -> Tensor:
+        """The teacher's alpha [B,1,S,S] of images [B,3,S,S]."""
+        assert self.teacher is not None
+        with lean.rearranged(self.teacher):
+            return torch.sigmoid(lean.forward_sides(self.teacher, images)[0])
 
     def prepare(self, stage: Stage) -> None:
         """Training mode, but for batch norms in a ``settled`` stage.
@@ -191,9 +208,9 @@ class Trainer:
         self.average.update(self.network)
 
     def note(self, loss: float) -> None:
-        """Smooths the loss over about 50 steps and prints a line about every 10 seconds."""
+        """Smooths the loss over about 25 steps and prints a line about every 10 seconds."""
         state = self.progress
-        state.loss = loss if state.step == 1 else state.loss + (loss - state.loss) * 0.04
+        state.loss += (loss - state.loss) * max(0.04, 1 / state.step)
         if state.curve and state.spent - state.curve[-1][0] < 10:
             return
         state.curve.append((round(state.spent, 1), round(state.loss, 4)))
@@ -225,6 +242,7 @@ class Trainer:
                 "updates": self.average.count,
                 "progress": vars(self.progress),
                 "start": self.plan.start,
+                "teacher": self.plan.teacher,
             },
             part,
         )
@@ -233,15 +251,16 @@ class Trainer:
     def resume(self, checkpoint: Path) -> bool:
         """Takes up the run of ``checkpoint``; False where there is none.
 
-        Raises CheckpointError where that run began with other weights than the plan's.
+        Raises CheckpointError where that run had another start or teacher than the plan's.
         """
         if not checkpoint.exists():
             return False
         stored: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-        if stored.get("start") != self.plan.start:
+        plan = self.plan
+        if (stored.get("start"), stored.get("teacher")) != (plan.start, plan.teacher):
             raise CheckpointError(
-                f"{checkpoint} is of an older version or of a run that began with other weights: "
-                "train into another folder, or remove it"
+                f"{checkpoint} is of an older version or of a run with other weights to begin with "
+                "or to learn from: train into another folder, or remove it"
             )
         self.network.load_state_dict(stored["network"])
         for optimizer, state in zip(self.optimizers, stored["optimizers"], strict=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ PAIRS = {
     "atrous_conv.regular_conv": "bn", "global_avg_pool.1": "global_avg_pool.2",
     **{f"gdt_convs_{level}.0": f"gdt_convs_{level}.1" for level in (4, 3, 2)},
 }  # fmt: skip
+PARTS = ("backbone", "squeeze", "level 4", "level 3", "level 2", "level 1")
 LARGEST_VARIANCE = 1024.0  # of a normalised channel; float16 ends at 65504
 
 
@@ -57,21 +59,35 @@ def calm(state: dict[str, Tensor], conv: str, norm: str) -> None:
     state[f"{norm}.running_var"] = state[f"{norm}.running_var"] * scale**2
 
 
-def mean(states: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
-    """The mean of the float tensors of ``states``, weighed by ``shares``, statistics as well.
+def mean(
+    before: dict[str, Tensor], end: dict[str, Tensor], shares: Mapping[str, float]
+) -> dict[str, Tensor]:
+    """The mean of the float tensors of two states, statistics as well; others are those of ``end``.
 
-    A mean of weights along one run keeps most of what the last ones learned and of what the first
-    could do on other pictures (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
-    Other tensors are the last's.
+    ``shares`` are of ``end``, by ``part``. A mean of weights along a run keeps most of what the
+    last ones learned and of what the first could do on other pictures (Wortsman et al. 2022,
+    "Robust fine-tuning of zero-shot models"), and not every part of a network takes as much of it.
     """
-    last = states[-1]
-    pairs = list(zip(states, shares, strict=True))
     return {
-        key: sum((s[key] * share for s, share in pairs), torch.zeros_like(value))
+        key: torch.lerp(before[key], value, shares[part(key)])
         if value.is_floating_point()
         else value
-        for key, value in last.items()
+        for key, value in end.items()
     }
+
+
+def part(key: str) -> str:
+    """Which part of the network has the entry ``key``: see ``PARTS``.
+
+    A level of the decoder is a block with the convolutions from which it alone gets something, or
+    which alone get something from it; the last is the output with its own.
+    """
+    top, name = key.split(".")[:2]
+    if top != "decoder":
+        return {"bb": "backbone", "squeeze_module": "squeeze"}[top]
+    level = int(re.sub(r"\D", "", name))
+    # Patches of the image are joined to what the block above, one number more, has made.
+    return f"level {max(level - name.startswith('ipt_blk'), 1)}"
 
 
 def sharper(state: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
