@@ -118,12 +118,11 @@ class Trainer:
         team: Team | None = None,
         teacher: BiRefNet | None = None,
     ) -> None:
-        # Kernels with channels innermost save a seventh of a step on a CPU.
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = innermost(network)
         self.pools, self.plan = pools, plan
         self.held, self.clock = held, clock
         self.team = team or Team()
-        self.teacher = teacher and teacher.eval().to(memory_format=torch.channels_last)
+        self.teacher = None if teacher is None else innermost(teacher).eval()
         self.optimizers = optimizers(network, plan, self.team)
         self.average = Average(network, DECAY)
         # Runs on the same scenes join them otherwise where they began with other weights.
@@ -268,6 +267,12 @@ class Trainer:
         self.average.load(stored["average"], stored["updates"])
         self.progress = Progress(**stored["progress"])
         return True
+
+
+def innermost(network: BiRefNet) -> BiRefNet:
+    """``network`` with kernels whose channels are innermost: a seventh of a step less on a CPU."""
+    moved: BiRefNet = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
 
 
 def optimizers(network: nn.Module, plan: Plan, team: Team) -> list[torch.optim.Optimizer]:
