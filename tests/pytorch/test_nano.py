@@ -23,7 +23,7 @@ from birefnet_export.config import BLOCKS
 from birefnet_export.errors import CheckpointError
 from birefnet_export.export import ExportOptions, export
 from birefnet_export.nano import lean, losses, record, sources, weights
-from birefnet_export.nano.__main__ import kinds, verdict
+from birefnet_export.nano.__main__ import kinds, parse, verdict
 from birefnet_export.nano.average import remeasured
 from birefnet_export.nano.batches import (
     batch,
@@ -647,6 +647,16 @@ def test_trained_weights_are_trained_further_at_a_lower_rate(tmp_path: Path) -> 
     fresh, whole = begin(Namespace(start=None, minutes=3.0, seed=1))
     assert (whole.stages, whole.rate, whole.start) == (STAGES, Plan(180, STAGES).rate, "")
     assert not torch.equal(fresh.bb.patch_embed.proj.weight, network.bb.patch_embed.proj.weight)
+
+
+def test_a_teacher_needs_a_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["nano", "out", "--teacher", "w.safetensors"])
+    with pytest.raises(SystemExit) as ended:
+        parse()
+    assert ended.value.code == 2
+    assert "--start" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_wider_decoder_answers_alike_and_learns() -> None:

@@ -49,7 +49,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--cache", type=Path, default=folder, help=f"scene pools (default {folder})"
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.teacher and not args.start:
+        parser.error("--teacher goes with --start: random weights have no answers to keep")
+    return args
 
 
 def main() -> None:
