@@ -6,6 +6,7 @@ import argparse
 from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -116,7 +117,7 @@ def ending(args: argparse.Namespace, trainer: Trainer) -> dict[str, Tensor]:
     network.load_state_dict(weights.mean(network.state_dict(), trainer.average.state, KEPT))
     load = partial(sources.debian, False, args.threads)
     shots = pool(args.cache, "measured", MEASURED, load, args.threads)
-    pictures = (tensors(shots[first : first + 6])[0] for first in range(0, len(shots), 6))
+    pictures = (tensors(np.array(shots[n : n + 6]))[0] for n in range(0, len(shots), 6))
     return weights.sharper(remeasured(network, pictures), SHARPER)
 
 
