@@ -19,7 +19,6 @@ from . import lean, losses
 from .average import Average
 from .batches import batch
 from .evaluate import score
-from .hard import hardest
 from .muon import Muon
 from .raster import Bytes
 from .team import Team
@@ -37,9 +36,8 @@ class Stage:
 
     ``batch`` is of the whole team. A ``rigid`` stage runs the deformable convolutions as plain
     ones: see ``lean``. In a ``settled`` one batch norms keep their statistics, as in use: those of
-    a few pictures are too rough to end with. For every picture trained on ``drawn`` are drawn: see
-    ``hard``. ``l1`` weighs the mean error, ``taught`` the distance from a teacher's answers: see
-    ``losses``.
+    a few pictures are too rough to end with. ``l1`` weighs the mean error, ``taught`` the distance
+    from a teacher's answers: see ``losses``.
     """
 
     until: float
@@ -47,7 +45,6 @@ class Stage:
     batch: int
     rigid: bool = False
     settled: bool = False
-    drawn: int = 1
     l1: float = losses.L1
     taught: float = 0.0
 
@@ -157,10 +154,7 @@ class Trainer:
         torch.manual_seed(self.plan.seed * 1_000_003 + number)
         seed = (self.plan.seed, number, self.team.rank, self.salt)
         count = self.team.share(stage.batch)
-        images, alpha = batch(self.pools, seed, count * stage.drawn, stage.size)
-        if stage.drawn > 1:
-            chosen = hardest(self.network.eval(), images, alpha, count)
-            images, alpha = images[chosen], alpha[chosen]
+        images, alpha = batch(self.pools, seed, count, stage.size)
         self.prepare(stage)
         with lean.rearranged(self.network, stage.rigid):
             images = images.contiguous(memory_format=torch.channels_last)

@@ -22,7 +22,6 @@ PAIRS = {
     "atrous_conv.regular_conv": "bn", "global_avg_pool.1": "global_avg_pool.2",
     **{f"gdt_convs_{level}.0": f"gdt_convs_{level}.1" for level in (4, 3, 2)},
 }  # fmt: skip
-PARTS = ("backbone", "squeeze", "level 4", "level 3", "level 2", "level 1")
 LARGEST_VARIANCE = 1024.0  # of a normalised channel; float16 ends at 65504
 
 
@@ -77,7 +76,7 @@ def mean(
 
 
 def part(key: str) -> str:
-    """Which part of the network has the entry ``key``: see ``PARTS``.
+    """Which of "backbone", "squeeze", "level 4" to "level 1" has the entry ``key``.
 
     A level of the decoder is a block with the convolutions from which it alone gets something, or
     which alone get something from it; the last is the output with its own.
